@@ -1,0 +1,71 @@
+"""Reverie: diffusion models whose mathematics is checked and whose runs describe themselves.
+
+    x_t = alpha(t) x0 + sigma(t) eps,    t = 0 the data, t = 1 noise
+
+A `Schedule` says how much signal and noise there is; a denoiser maps (x, t, cond) to a
+`Prediction`; a `Sampler` moves x from t to s. `load` opens a run folder, `Trainer` trains one.
+"""
+
+from reverie.conditioning import Cond
+from reverie.denoiser import Clipped, Denoiser, Denoises, Rescheduled
+from reverie.exact import FiniteData, Gaussian, GaussianMixture
+from reverie.grids import Karras, Knots, LogSNR, Uniform
+from reverie.guidance import ClassifierFree
+from reverie.losses import Denoising
+from reverie.parameterizations import EDM, X0, Eps, Score, V, Velocity
+from reverie.prediction import Prediction, posterior
+from reverie.recipe import Recipe
+from reverie.runs import Run, load
+from reverie.samplers import DDIM, Ancestral, Heun, Sampler
+from reverie.sampling import generate, invert, prior, trajectory
+from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Schedule, Table
+from reverie.tensors import streams
+from reverie.training import Report, Trainer
+from reverie.version import __version__
+
+__all__ = [
+    "DDIM",
+    "EDM",
+    "VE",
+    "X0",
+    "Ancestral",
+    "ClassifierFree",
+    "Clipped",
+    "Cond",
+    "Cosine",
+    "Denoiser",
+    "Denoises",
+    "Denoising",
+    "Eps",
+    "FiniteData",
+    "Flow",
+    "Gaussian",
+    "GaussianMixture",
+    "Heun",
+    "Karras",
+    "Knots",
+    "Level",
+    "LinearVP",
+    "LogSNR",
+    "Prediction",
+    "Recipe",
+    "Report",
+    "Rescheduled",
+    "Run",
+    "Sampler",
+    "Schedule",
+    "Score",
+    "Table",
+    "Trainer",
+    "Uniform",
+    "V",
+    "Velocity",
+    "__version__",
+    "generate",
+    "invert",
+    "load",
+    "posterior",
+    "prior",
+    "streams",
+    "trajectory",
+]

@@ -1,0 +1,71 @@
+"""The words of `train` and `config`: recipes, data and settings, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reverie import config
+
+if TYPE_CHECKING:
+    from reverie.recipe import Recipe
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word of the command line is `key=value`."""
+    return "=" in word and not Path(word).exists()
+
+
+def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, str]:
+    """The recipe that the words make, and a short name for it.
+
+    A word is a setting (`key=value`), a recipe (a name of the library, or a .toml or .json file)
+    or data (a built-in name or a path). Where a recipe is chosen already, a name means data.
+
+    Raises:
+        ValueError: a word is none of these, there are two recipes or two sources of data, or what
+            they make is no recipe.
+    """
+    from reverie.data import resolve
+    from reverie.recipe import compose, library
+
+    chosen: Path | None = None
+    data: dict[str, config.Plain] | None = None
+    settings: list[dict[str, config.Plain]] = []
+    name = ""
+    if recipe is not None:
+        chosen = _recipe_file(recipe)
+    for word in words:
+        if is_setting(word):
+            settings.append(config.parse_override(word))
+        elif word.endswith((".toml", ".json")) or (word in library() and chosen is None):
+            if chosen is not None:
+                raise ValueError(f"two recipes, {chosen.stem} and {word}; give one")
+            chosen = _recipe_file(word)
+        elif data is not None:
+            raise ValueError(f"two sources of data, {name} and {word}; give one")
+        else:
+            name, data = Path(word).stem or word, config.to_data(resolve(word))
+    layers: list[dict[str, config.Plain]] = [] if chosen is None else [config.read_file(chosen)]
+    layers += [] if data is None else [{"data": data}]
+    try:
+        return compose([*layers, *settings]), name or (chosen.stem if chosen else "run")
+    except ValueError as error:
+        if chosen is not None and not settings and data is None:
+            raise ValueError(f"{chosen}: {error}") from None
+        raise
+
+
+def _recipe_file(text: str) -> Path:
+    from reverie.recipe import library
+
+    known = library()
+    if text in known:
+        return known[text]
+    path = Path(text)
+    if path.suffix not in (".toml", ".json"):
+        raise ValueError(f"unknown recipe {text!r}; known: {', '.join(known)}, or a .toml or .json file")
+    if not path.is_file():
+        raise ValueError(f"there is no recipe file {path}; recipes by name: {', '.join(known)}")
+    return path

@@ -1,0 +1,111 @@
+"""`reverie info`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverie import config
+from reverie.config import Plain
+
+if TYPE_CHECKING:
+    from reverie.runs import Run
+
+HELP = """Say what a run is: data, process, network, size, steps, loss.
+
+Examples:
+
+  reverie info runs/digits
+
+  reverie info runs/digits --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(name="info", help=HELP, no_args_is_help=True)(info)
+
+
+def info(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Open the run and print what it knows of itself."""
+    from reverie.runs import load
+
+    told = _told(load(run))
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for key, value in told.items():
+        table.add_row(f"[bold]{key}[/bold]", str(value), end_section=True)
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def _told(run: Run) -> dict[str, str]:
+    from reverie.nets import parameters
+    from reverie.runs import MODEL, SAMPLES, network
+    from reverie.training.state import states
+
+    recipe, facts = run.recipe, run.facts
+    model, saved = run.path / MODEL, next(states(run), None)
+    left_out = f", {facts.skipped} damaged files left out" if facts.skipped else ""
+    made_by = f"Reverie {run.about.get('reverie', '?')}, torch {run.about.get('torch', '?')}"
+    names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
+    loss, held_out = _losses(run)
+    return {
+        "run": str(run.path),
+        "made": f"{run.about.get('created', '?')}, {made_by}",
+        "data": f"{_part(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
+        "example": f"{'image' if facts.image else 'array'} of shape {'x'.join(map(str, facts.shape))}, {_part(run.space)}",
+        "classes": f"{len(run.classes)}: {names}" if run.classes else "none",
+        "process": _part(recipe.schedule),
+        "parameterization": f"{_part(recipe.parameterization)}, time label {_part(recipe.time_label)}",
+        "loss function": _part(recipe.loss),
+        "network": f"{_part(recipe.net)}; {parameters(network(recipe, facts)):,} parameters",
+        "model file": f"{model.stat().st_size / 1e6:.1f} MB" if model.exists() else "not saved yet",
+        "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
+        "loss": loss,
+        "held-out loss": held_out,
+        "sampling": f"{_part(recipe.sample.sampler)} on {_part(recipe.sample.grid)}, guidance {recipe.sample.guidance:g}",
+        "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
+    }
+
+
+def _losses(run: Run) -> tuple[str, str]:
+    """The newest training and held-out losses, in words."""
+    from reverie.runs import METRICS
+    from reverie.training.log import lines
+
+    metrics = lines(run.path / METRICS)
+    train = [line for line in metrics if "loss" in line]
+    held_out = [line for line in metrics if "validation_loss" in line]
+    told = f"{train[-1]['loss']:.4g} at step {train[-1]['step']}" if train else "-"
+    if not held_out:
+        return told, "-"
+    first, last = held_out[0], held_out[-1]
+    return told, (
+        f"{last['validation_loss']:.4g} at step {last['step']} (at step {first['step']}: {first['validation_loss']:.4g})"
+    )
+
+
+def _part(part: object) -> str:
+    """A part in words: `table (betas=cosine (steps=1000, ...))`, settings left at none aside."""
+
+    def said(value: Plain) -> str:
+        if isinstance(value, dict) and "kind" in value:
+            inner = ", ".join(f"{k}={said(v)}" for k, v in value.items() if k != "kind" and v is not None and v != [])
+            return f"{value['kind']} ({inner})" if inner else str(value["kind"])
+        if isinstance(value, list):
+            shown = ", ".join(said(v) for v in value[:6])
+            return f"[{shown}{', ...' if len(value) > 6 else ''}]"
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+    return said(config.to_data(part))

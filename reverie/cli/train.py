@@ -1,0 +1,151 @@
+"""`reverie train`."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverie.cli.compose import composed
+
+if TYPE_CHECKING:
+    from reverie.training import Report
+
+HELP = """Train a model, or go on with a run that was stopped: to resume, run the same command again.
+
+[bold]WORDS[/bold] are, in any order: a recipe (a name, or a .toml or .json file), data (digits, fashion, a
+folder of images, a .npz or .npy file), and settings as key=value. `reverie config` lists them all.
+
+Examples:
+
+  reverie train digits --out runs/digits train.steps=2000 train.seed=0
+
+  reverie train my-photos/ data.size=64 --out runs/photos
+
+  reverie train ddpm fashion --out runs/fashion-ddpm
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(name="train", help=HELP, no_args_is_help=True)(train)
+
+
+def train(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help="A recipe, data, and key=value.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder; a new one under runs/ if left out.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe by name or file.")] = None,
+    report_to: Annotated[
+        str | None, typer.Option("--report-to", help="Trackers, with commas: tensorboard, wandb, ...")
+    ] = None,
+) -> None:
+    """Compose the recipe, begin or resume the run, print its reports."""
+    extra = [] if report_to is None else [f"train.report_to={_listed(report_to)}"]
+    made, name = composed([*words, *extra], recipe)
+    from accelerate import PartialState
+
+    from reverie.runs import begin
+    from reverie.training import Trainer
+
+    processes = PartialState()
+    if out is None:
+        if processes.num_processes > 1:
+            raise ValueError("several processes need to know their folder: give --out")
+        out = _new_folder(name)
+    examples = made.data.load()
+    with processes.main_process_first():
+        run = begin(out, made, examples)
+    if processes.is_main_process:
+        again = ["reverie", "train", *words, *(["--recipe", recipe] if recipe else []), "--out", str(out)]
+        facts = run.facts
+        print(f"run {out}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
+        print(f"to stop: Ctrl-C; to resume, run again: {shlex.join(again)}", flush=True)
+    stopped = show(Trainer(run, examples), quiet=not processes.is_main_process)
+    if stopped:
+        sys.exit(128 + stopped)
+    if processes.is_main_process:
+        print(f"done: {out}. Next: reverie sample {out} -n 64 --out samples.png")
+
+
+def _listed(text: str) -> str:
+    return "[" + ", ".join(f'"{word.strip()}"' for word in text.split(",")) + "]"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def _new_folder(name: str) -> Path:
+    """runs/NAME, or runs/NAME-2, -3, ... where that is taken."""
+    path, number = Path("runs") / name, 2
+    while path.exists():
+        path, number = Path("runs") / f"{name}-{number}", number + 1
+    return path
+
+
+def show(reports: Iterable[Report], quiet: bool = False) -> int | None:
+    """Print reports as they come; the signal that ended them, if one did."""
+    stopped = None
+    shown = reports if quiet else (_bar(reports) if sys.stdout.isatty() else _plain(reports))
+    for report in shown:
+        stopped = report.stopped or stopped
+    return stopped
+
+
+def _line(report: Report) -> str:
+    """What a log should say of a report; empty for nothing."""
+    parts = [note + "\n" for note in report.notes]
+    told = {k: v for k, v in report.metrics.items() if isinstance(v, float)}
+    names = ("loss", "validation_loss", "lr", "grad_norm", "steps_per_second")
+    shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
+    if report.sampled:
+        shown.append(f"samples {report.sampled.name}")
+    if report.saved:
+        shown.append(f"saved {report.saved.name}")
+    if shown:
+        parts.append(f"step {report.step}/{report.steps}: {', '.join(shown)}")
+    if report.stopped:
+        name = signal.Signals(report.stopped).name
+        parts.append(f"\nstopped at step {report.step} by {name}; to resume, run the same command again")
+    return "".join(parts)
+
+
+def _plain(reports: Iterable[Report]) -> Iterator[Report]:
+    for report in reports:
+        if text := _line(report):
+            print(text, flush=True)
+        yield report
+
+
+def _bar(reports: Iterable[Report]) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    columns = (
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    average, clock, since = None, time.perf_counter(), 0
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("train", total=None, loss="-", speed="-")
+        for report in reports:
+            if report.loss is not None:
+                average = report.loss if average is None else 0.95 * average + 0.05 * report.loss
+                since += 1
+            if (elapsed := time.perf_counter() - clock) > 1:
+                progress.update(task, speed=f"{since / elapsed:.1f}")
+                clock, since = time.perf_counter(), 0
+            shown = "-" if average is None else f"{average:.4f}"
+            progress.update(task, total=report.steps, completed=report.step, loss=shown)
+            if text := _line(report):
+                progress.console.print(text, soft_wrap=True)
+            yield report

@@ -1,0 +1,340 @@
+"""Parts that can be written to a file and read back: registered frozen dataclasses <-> plain data.
+
+A *family* is an abstract class such as `Schedule`; a *part* is a frozen dataclass of that family
+with a `kind`, the word that stands for it in files and on the command line::
+
+    class Schedule(Part, family="schedule"): ...
+
+    @dataclass(frozen=True)
+    class Cosine(Schedule, kind="cosine"): ...
+
+    >>> from reverie.schedules import Cosine, Schedule
+    >>> to_data(Cosine())
+    {'kind': 'cosine'}
+    >>> from_data(Schedule, {"kind": "cosine"}, "schedule")
+    Cosine()
+
+Reading never imports by a name found in the data: a `kind` is looked up among the parts whose
+modules lie in the family's own package, so a file cannot run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import pkgutil
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+Plain = Any
+"""What JSON and TOML can hold: None, bool, int, float, str, lists and string-keyed dicts of these."""
+
+
+class Part:
+    """Base of every family. A subclass with `family=` opens a family, one with `kind=` joins it."""
+
+    family: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    _kinds: ClassVar[dict[str, type[Part]]] = {}
+
+    def __init_subclass__(cls, *, family: str = "", kind: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family:
+            cls.family, cls._kinds = family, {}
+        if kind:
+            cls.kind = kind
+            cls._kinds[kind] = cls
+
+
+def registered(family: type[Part]) -> dict[str, type[Part]]:
+    """Every part of `family` by its kind, in alphabetical order.
+
+    Imports the modules of the package in which the family is defined, so that a part in a file of
+    its own there needs no other mention anywhere.
+    """
+    home = sys.modules[family.__module__]
+    if family.__module__.endswith(".base"):
+        home = importlib.import_module(family.__module__.removesuffix(".base"))
+    for found in pkgutil.iter_modules(getattr(home, "__path__", [])):
+        importlib.import_module(f"{home.__name__}.{found.name}")
+    return dict(sorted(family._kinds.items()))
+
+
+def _normal(kind: str) -> str:
+    return kind.lower().replace("_", "").replace("-", "")
+
+
+def lookup(family: type[Part], kind: str) -> type[Part]:
+    """The part called `kind`; case and underscores do not matter.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    known = registered(family)
+    for name, cls in known.items():
+        if _normal(name) == _normal(kind):
+            return cls
+    raise ValueError(f"unknown {family.family} {kind!r}; known: {', '.join(known)}{_hint(kind, known)}")
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+# ------------------------------------------------------------------------------------ writing
+
+
+def to_data(value: Any) -> Plain:
+    """A part, or a dataclass, tuple, path or mapping of parts, as plain data.
+
+    Raises:
+        TypeError: something in it has no plain form.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_data(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": value.kind, **fields} if isinstance(value, Part) else fields
+    if isinstance(value, tuple | list):
+        return [to_data(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): to_data(v) for k, v in value.items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be stored in a config")
+
+
+# ------------------------------------------------------------------------------------ reading
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """Field name to resolved type of a dataclass."""
+    resolved = typing.get_type_hints(cls)
+    return {f.name: resolved[f.name] for f in dataclasses.fields(cls) if f.init}
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _part_of(hint: Any) -> type[Part] | None:
+    """The family that a field of type `hint` takes, if it takes one."""
+    found = [h for h in _options(hint) if isinstance(h, type) and issubclass(h, Part)]
+    return found[0] if found else None
+
+
+def _nested(hint: Any) -> type | None:
+    found = [h for h in _options(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)]
+    return found[0] if found else None
+
+
+def from_data(hint: Any, data: Plain, where: str = "") -> Any:
+    """Rebuild what `to_data` wrote; `hint` is the family, dataclass or type expected.
+
+    Args:
+        hint: a family (`Schedule`), a plain dataclass, or any type that pydantic can check.
+        data: plain data.
+        where: the dotted key, for messages.
+
+    Raises:
+        ValueError: an unknown kind or key, a missing key or a value of another type, named by its
+            dotted key together with what would be right.
+    """
+    if data is None and type(None) in _options(hint):
+        return None
+    family = _part_of(hint)
+    if family is not None:
+        return _read_part(family, data, where)
+    nested = _nested(hint)
+    if nested is not None:
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{where or 'the config'} must be a table of settings; given {data!r}")
+        return _read_fields(nested, data, where)
+    return _read_value(hint, data, where)
+
+
+def _read_part(family: type[Part], data: Plain, where: str) -> Part:
+    if isinstance(data, str):
+        data = {"kind": data}
+    if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
+        known = ", ".join(registered(family))
+        raise ValueError(f"{where} needs a kind, one of: {known}; given {data!r}")
+    try:
+        cls = lookup(family, data["kind"])
+    except ValueError as error:
+        raise ValueError(f"{where}.kind: {error}") from None
+    return _read_fields(cls, {k: v for k, v in data.items() if k != "kind"}, where)
+
+
+def _read_fields(cls: type, data: Mapping[str, Plain], where: str) -> Any:
+    known = hints(cls)
+    for key in data:
+        if key not in known:
+            path = f"{where}.{key}" if where else key
+            what = getattr(cls, "kind", "") or where or "a config"
+            listed = ", ".join(known) or "no settings at all"
+            raise ValueError(f"unknown setting {path}; {what} has: {listed}{_hint(key, known)}")
+    values = {k: from_data(known[k], v, f"{where}.{k}" if where else k) for k, v in data.items()}
+    required = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        path = f"{where}.{missing[0]}" if where else missing[0]
+        raise ValueError(f"setting {path} is missing; it has no default")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _tuples(value: Plain) -> Plain:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _read_value(hint: Any, data: Plain, where: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(_tuples(data), strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{where} must be {type_name(hint)}; given {data!r}") from error
+
+
+def type_name(hint: Any) -> str:
+    """A type as a reader would write it: `int`, `float or none`, `list of int`."""
+    if hint is type(None):
+        return "none"
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(type_name(h) for h in get_args(hint))
+    if get_origin(hint) is typing.Literal:
+        return " or ".join(repr(v) for v in get_args(hint))
+    if get_origin(hint) is tuple:
+        inner = [a for a in get_args(hint) if a is not Ellipsis]
+        return "list of " + ", ".join(dict.fromkeys(type_name(a) for a in inner))
+    return str(getattr(hint, "__name__", hint))
+
+
+# ------------------------------------------------------------------------- files and overrides
+
+
+def read_file(path: Path) -> dict[str, Plain]:
+    """The plain data of a `.toml` or `.json` file.
+
+    Raises:
+        ValueError: it is neither, or not well-formed; the message names the file and the line.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not well-formed {path.suffix[1:]}: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} must hold a table of settings, not {type(data).__name__}")
+    return data
+
+
+def merged(base: Mapping[str, Plain], over: Mapping[str, Plain]) -> dict[str, Plain]:
+    """`base` with the entries of `over` laid on top, table by table.
+
+    A table that names another `kind` replaces the one below it whole: the old kind's settings
+    mean nothing to the new one.
+    """
+    out = dict(base)
+    for key, value in over.items():
+        below = out.get(key)
+        if isinstance(below, str) and isinstance(value, Mapping) and "kind" not in value:
+            below = {"kind": below}
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            other = "kind" in value and _normal(str(value["kind"])) != _normal(str(below.get("kind")))
+            out[key] = merged({} if other else below, value)
+        else:
+            out[key] = value
+    return out
+
+
+def parse_override(text: str) -> dict[str, Plain]:
+    """`train.steps=2000` as `{"train": {"steps": 2000}}`. The value is TOML; bare words are strings.
+
+    >>> parse_override("net.kind=dit")
+    {'net': {'kind': 'dit'}}
+    >>> parse_override("train.betas=[0.9, 0.95]")
+    {'train': {'betas': [0.9, 0.95]}}
+
+    Raises:
+        ValueError: there is no `=` or no key.
+    """
+    key, equals, value = text.partition("=")
+    names = key.strip().split(".")
+    if not equals or not all(names):
+        raise ValueError(f"{text!r} is not a setting; write key=value, such as train.steps=2000")
+    try:
+        parsed: Plain = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = None if value.strip().lower() in ("none", "null") else value.strip()
+    for name in reversed(names):
+        parsed = {name: parsed}
+    return parsed
+
+
+# -------------------------------------------------------------------------------- description
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One line of `reverie config`: a dotted key, its type and its default."""
+
+    key: str
+    type: str
+    default: Plain
+
+
+def settings(hint: Any, where: str = "") -> Iterator[Setting]:
+    """Every setting of a dataclass, nested dataclasses included; a part is listed as its family."""
+    for f in dataclasses.fields(hint):
+        known, key = hints(hint)[f.name], f"{where}.{f.name}" if where else f.name
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        nested, family = _nested(known), _part_of(known)
+        if family is not None:
+            kinds = " | ".join(registered(family))
+            yield Setting(f"{key}.kind", kinds, getattr(default, "kind", None))
+        elif nested is not None:
+            yield from settings(nested, key)
+        else:
+            plain = "required" if default is dataclasses.MISSING else to_data(default)
+            yield Setting(key, type_name(known), plain)
+
+
+def differences(a: Plain, b: Plain, where: str = "") -> Iterator[tuple[str, Plain, Plain]]:
+    """The dotted keys at which two plain values differ, with both values."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in sorted(a.keys() | b.keys()):
+            yield from differences(a.get(key), b.get(key), f"{where}.{key}" if where else str(key))
+    elif a != b:
+        yield where, a, b
+
+
+def families(hint: type) -> list[type[Part]]:
+    """Every family that a dataclass takes parts of, those that its parts take included, in order."""
+    found: dict[type[Part], None] = {}
+
+    def visit(cls: type) -> None:
+        for known in hints(cls).values():
+            family, nested = _part_of(known), _nested(known)
+            if family is not None and family not in found:
+                found[family] = None
+                for part in registered(family).values():
+                    visit(part)
+            elif family is None and nested is not None:
+                visit(nested)
+
+    visit(hint)
+    return list(found)

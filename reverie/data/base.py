@@ -1,0 +1,193 @@
+"""What every source of data gives: examples, and which of them are kept for validation.
+
+Letters in shapes: N examples, K classes, C channels, H height, W width, ... one example.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from reverie.config import Part
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that could not be used, and why, in words."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Everything that a source holds, decoded, before any split.
+
+    Attributes:
+        items: (N, C, H, W) uint8 with C of 1, 3 or 4 when `image`, else (N, ...) float32. It may be a
+            read-only memory map.
+        labels: (N,) int64 in [0, K), or None.
+        classes: K names; empty when there are no labels.
+        image: whether the items are pictures.
+        skipped: damaged files, in the order of their names.
+        sources: N file names, or empty where examples are not files.
+        held_out: indices of the official test examples, or None; they are never trained on.
+    """
+
+    items: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    image: bool = False
+    skipped: tuple[Skipped, ...] = ()
+    sources: tuple[str, ...] = ()
+    held_out: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Check what this package promises about its own values."""
+        count = len(self.items)
+        assert not self.image or (self.items.dtype == np.uint8 and self.items.ndim == 4)
+        assert (self.labels is None) == (not self.classes)
+        if self.labels is not None:
+            assert self.labels.shape == (count,) and self.labels.dtype == np.int64
+            assert count == 0 or 0 <= self.labels.min() <= self.labels.max() < len(self.classes)
+        assert len(self.sources) in (0, count)
+
+    def __len__(self) -> int:
+        """N, the number of examples."""
+        return len(self.items)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(self.items.shape[1:])
+
+    def name(self, index: int) -> str:
+        """The file of an example, or its number where it has none."""
+        return self.sources[index] if self.sources else f"#{index}"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices of the training and of the validation examples: int64, increasing, disjoint."""
+
+    train: np.ndarray
+    validation: np.ndarray
+
+
+class Data(Part, family="data"):
+    """The settings of a source of data: a frozen dataclass that can be stored, and that loads on demand.
+
+    Attributes:
+        general: whether the kind takes a path only when no other kind claims it.
+    """
+
+    general: ClassVar[bool] = False
+
+    def load(self) -> Examples:
+        """Every example, decoded.
+
+        Raises:
+            ValueError: there is nothing to load, or it cannot be what the settings say.
+        """
+        raise NotImplementedError
+
+    def split(self, examples: Examples, validation: float, seed: int) -> Split:
+        """Which examples train and which validate; a kind whose examples are related says so here."""
+        return split(examples, validation, seed)
+
+    @classmethod
+    def opens(cls, path: Path) -> Data | None:
+        """The settings with which this kind reads an existing file or folder; None: it does not."""
+        return None
+
+
+def groups(items: np.ndarray) -> np.ndarray:
+    """For every example, the index of the first one with the same bytes: (N,) int64.
+
+    >>> groups(np.array([[1], [2], [1]])).tolist()
+    [0, 1, 0]
+    """
+    first: dict[bytes, int] = {}
+    found = np.empty(len(items), np.int64)
+    for index, item in enumerate(items):
+        digest = hashlib.blake2b(item.tobytes(), digest_size=16).digest()
+        found[index] = first.setdefault(digest, index)
+    return found
+
+
+def split(examples: Examples, validation: float, seed: int) -> Split:
+    """Keep a share of the examples for validation, the same share for the same data and seed.
+
+    Each class gives its share, and every class of two or more distinct examples is on both sides,
+    so with many small classes the share is larger than asked. Examples of identical bytes stay on
+    one side. It depends on nothing but the data and the seed (Philox; Salmon et al., 2011).
+
+    Where the source has an official test set, that is the validation set whatever `validation`
+    says, and training examples identical to one of its members are on neither side.
+
+    Args:
+        examples: N of them.
+        validation: the share, in [0, 1); 0 keeps none.
+        seed: a non-negative number.
+
+    Raises:
+        ValueError: the share is out of range, or fewer than two distinct examples are to be split.
+    """
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is a share of the data, at least 0 and below 1; given {validation}")
+    if seed < 0:
+        raise ValueError(f"a seed is at least 0; given {seed}")
+    if examples.held_out is None and validation == 0:
+        return Split(np.arange(len(examples)), np.empty(0, np.int64))
+    group = groups(examples.items)
+    if examples.held_out is not None:
+        held_out = np.unique(examples.held_out)
+        train = np.flatnonzero(~np.isin(group, group[held_out]))
+        return Split(train, held_out)
+    if len(np.unique(group)) < 2:
+        raise ValueError(
+            f"a validation set needs two distinct examples, one to train on; the data has {len(examples)} "
+            f"({'all identical' if len(examples) > 1 else 'too few'}); write validation=0 to train on all"
+        )
+    chosen = np.isin(group, _choose(examples, group, validation, seed))
+    return Split(np.flatnonzero(~chosen), np.flatnonzero(chosen))
+
+
+def _choose(examples: Examples, group: np.ndarray, validation: float, seed: int) -> np.ndarray:
+    """The groups, named by their first member, that validate."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, len(examples)))))
+    leaders, sizes = np.unique(group, return_counts=True)
+    shuffled = random.permutation(len(leaders))
+    leaders, sizes = leaders[shuffled], sizes[shuffled]
+    labels = np.zeros(len(leaders), np.int64) if examples.labels is None else examples.labels[leaders]
+    strata = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    quotas = _quotas(np.array([sizes[s].sum() for s in strata]), validation)
+    chosen = [
+        leaders[stratum[_fill(sizes[stratum], quota)]]
+        for stratum, quota in zip(strata, quotas, strict=True)
+        if len(stratum) > 1
+    ]
+    return np.concatenate(chosen) if chosen else leaders[:1]
+
+
+def _quotas(counts: np.ndarray, validation: float) -> np.ndarray:
+    """`validation` of each count in whole examples, which add up (largest remainders), 1 each at least."""
+    shares = counts * validation
+    quotas = np.floor(shares).astype(np.int64)
+    missing = round(float(shares.sum())) - int(quotas.sum())
+    quotas[np.argsort(quotas - shares, kind="stable")[: max(0, missing)]] += 1
+    return np.clip(quotas, 1, np.maximum(counts - 1, 1))
+
+
+def _fill(sizes: np.ndarray, quota: int) -> list[int]:
+    """Positions of groups, taken in order, that hold at most `quota` examples; the smallest if none do."""
+    taken, room = [], int(quota)
+    for position, size in enumerate(sizes):
+        if size <= room:
+            taken.append(position)
+            room -= int(size)
+    return taken or [int(np.argmin(sizes))]

@@ -1,0 +1,108 @@
+"""Denoisers: (x, t, cond) to a `Prediction`. Wrappers of a denoiser are denoisers.
+
+Letters in shapes: B batch, ... the shape of one example.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from reverie.conditioning import Cond
+from reverie.parameterizations import Parameterization
+from reverie.prediction import Prediction
+from reverie.schedules import Schedule
+from reverie.tensors import host
+from reverie.time_labels import LogSNR, TimeLabel
+
+
+class Denoises(Protocol):
+    """All that samplers, guidance, losses and evaluation know of a denoiser."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The process that x belongs to."""
+        ...
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        """x (B, ...) at t, (B,) or (), with t > 0."""
+        ...
+
+
+class Denoiser(nn.Module):
+    """A network read through a schedule, a parameterization and a time label.
+
+        prediction = decode(net(scale(level) x, label(level), cond), x, level)
+
+    The network is called as `net(x, label, cond)` with x (B, ...) and label (B,), in its own dtype
+    under whatever autocast is on; x and the prediction keep the dtype they came with.
+
+    Raises:
+        ValueError: the parameterization divides by alpha and the schedule ends with alpha = 0.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        label: TimeLabel | None = None,
+    ) -> None:
+        super().__init__()
+        parameterization.check(schedule)
+        self.net, self.schedule, self.parameterization = net, schedule, parameterization
+        self.label = LogSNR() if label is None else label
+
+    def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        """The prediction for x (B, ...) at t, (B,) or ()."""
+        level = self.schedule.at(t, like=x)
+        first = next(self.net.parameters(), x)
+        label = self.label(level).flatten().to(x.device, first.dtype).expand(x.shape[0])
+        out = self.net((self.parameterization.scale(level) * x).to(first.dtype), label, cond)
+        return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
+
+
+class Rescheduled:
+    """The same denoiser under another schedule: match the SNR, then rescale x.
+
+    x / alpha has the same law wherever sigma / alpha agrees, so x0 and eps carry over as they are.
+    Levels beyond what the denoiser knows are read at its own noisiest level.
+    """
+
+    def __init__(self, denoiser: Denoises, schedule: Schedule) -> None:
+        self.denoiser, self.schedule = denoiser, schedule
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        t, own_schedule = host(t), self.denoiser.schedule
+        log_snr = self.schedule.log_snr(t)
+        own_t = own_schedule.time(log_snr)
+        level, own = self.schedule.at(t, like=x), own_schedule.at(own_t, like=x)
+        ratio = ((own.alpha**2 + own.sigma**2) / (level.alpha**2 + level.sigma**2)).sqrt()
+        q = self.denoiser(ratio * x, own_t, cond)
+        if bool((log_snr >= own_schedule.log_snr(host(1.0))).all()):
+            return Prediction(x, level, q.x0, q.eps, q.var)
+        return Prediction.from_x0(q.x0, x, level, q.var)
+
+
+class Clipped:
+    """The denoiser with x0 held inside [low, high]; eps follows (Ho et al., 2020, released code).
+
+    Raises:
+        ValueError: unless low < high.
+    """
+
+    def __init__(self, denoiser: Denoises, low: float = -1.0, high: float = 1.0) -> None:
+        if not low < high:
+            raise ValueError(f"Clipped needs low < high; given low={low}, high={high}")
+        self.denoiser, self.low, self.high = denoiser, low, high
+
+    @property
+    def schedule(self) -> Schedule:
+        """That of the denoiser inside."""
+        return self.denoiser.schedule
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        q = self.denoiser(x, t, cond)
+        return q.with_x0(torch.clamp(q.x0, self.low, self.high))

@@ -1,0 +1,193 @@
+"""Grids: the times a sampler visits.
+
+A grid is a part; called with a schedule it gives decreasing times (N + 1,) in float64 on the host,
+the last exactly 0. N is the number of sampler steps.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from reverie.config import Part
+from reverie.schedules import Schedule
+from reverie.tensors import host
+
+
+class Grid(Part, abc.ABC, family="grid"):
+    """Chooses the times for N steps on a schedule."""
+
+    @abc.abstractmethod
+    def __call__(self, schedule: Schedule) -> Tensor:
+        """(N + 1,) float64, decreasing, ending at 0."""
+
+    @abc.abstractmethod
+    def with_steps(self, steps: int) -> Grid:
+        """The same rule for another number of steps."""
+
+
+def _check_steps(name: str, steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"{name} needs at least 1 step; given steps={steps}")
+
+
+def _ended(times: Tensor) -> Tensor:
+    return torch.cat([times, times.new_zeros(1)])
+
+
+def checked_times(times: Tensor) -> Tensor:
+    """`times` as float64 on the host, if they can be sampled along.
+
+    Raises:
+        ValueError: they are not decreasing, leave [0, 1], or number fewer than two.
+    """
+    times = host(times)
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"times must be a vector of at least 2, from noise to data; given shape {tuple(times.shape)}")
+    if not bool((times[1:] < times[:-1]).all()) or float(times[0]) > 1 or float(times[-1]) < 0:
+        raise ValueError(f"times must fall strictly within [0, 1]; given {_few(times)}")
+    return times
+
+
+def _few(times: Tensor) -> str:
+    shown = [f"{float(t):.6g}" for t in times[:8]]
+    return ", ".join(shown) + (", ..." if len(times) > 8 else "")
+
+
+@dataclass(frozen=True)
+class Uniform(Grid, kind="uniform"):
+    """t_i = start (1 - i / N).
+
+    Raises:
+        ValueError: steps < 1, or start outside (0, 1].
+    """
+
+    steps: int = 50
+    start: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_steps("Uniform", self.steps)
+        if not 0 < self.start <= 1:
+            raise ValueError(f"Uniform needs a start in (0, 1]; given {self.start}")
+
+    def __call__(self, schedule: Schedule) -> Tensor:
+        return torch.linspace(self.start, 0, self.steps + 1, dtype=torch.float64)
+
+    def with_steps(self, steps: int) -> Uniform:
+        return replace(self, steps=steps)
+
+
+def _bounds(schedule: Schedule, low: float, high: float) -> tuple[float, float]:
+    """sigma / alpha from `low` to `high`, the latter lowered to what the schedule reaches.
+
+    Raises:
+        ValueError: the schedule stays below `low`.
+    """
+    reached = math.exp(-float(schedule.log_snr(host(1.0))) / 2)
+    if low >= min(high, reached):
+        raise ValueError(
+            f"this grid starts at sigma / alpha = {min(high, reached):.4g} and ends at {low:.4g}; the first must be "
+            f"the larger: {type(schedule).__name__} reaches {reached:.4g}"
+        )
+    return low, min(high, reached)
+
+
+@dataclass(frozen=True)
+class LogSNR(Grid, kind="log_snr"):
+    """N times at equal distances in log-SNR, then 0.
+
+    sigma / alpha falls geometrically from `high`, or from what the schedule reaches at t = 1 if
+    that is less, to `low` (Lu et al., 2022).
+
+    Raises:
+        ValueError: steps < 1, or not 0 < low < high.
+    """
+
+    steps: int = 50
+    low: float = 0.002
+    high: float = 80.0
+
+    def __post_init__(self) -> None:
+        _check_steps("LogSNR", self.steps)
+        if not 0 < self.low < self.high:
+            raise ValueError(f"LogSNR needs 0 < low < high; given low={self.low}, high={self.high}")
+
+    def __call__(self, schedule: Schedule) -> Tensor:
+        low, high = _bounds(schedule, self.low, self.high)
+        log_snr = torch.linspace(-2 * math.log(high), -2 * math.log(low), self.steps, dtype=torch.float64)
+        return _ended(schedule.time(log_snr))
+
+    def with_steps(self, steps: int) -> LogSNR:
+        return replace(self, steps=steps)
+
+
+@dataclass(frozen=True)
+class Karras(Grid, kind="karras"):
+    """sigma_i = (high^(1/rho) + i / (N - 1) (low^(1/rho) - high^(1/rho)))^rho, then 0.
+
+    Karras et al. (2022), eq. 5, with sigma read as sigma / alpha, so that it serves any schedule;
+    `high` is lowered to what the schedule reaches at t = 1.
+
+    Raises:
+        ValueError: steps < 1, or not 0 < low < high, or rho <= 0.
+    """
+
+    steps: int = 18
+    low: float = 0.002
+    high: float = 80.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        _check_steps("Karras", self.steps)
+        if not 0 < self.low < self.high or not self.rho > 0:
+            raise ValueError(
+                f"Karras needs 0 < low < high and rho > 0; given low={self.low}, high={self.high}, rho={self.rho}"
+            )
+
+    def __call__(self, schedule: Schedule) -> Tensor:
+        low, high = _bounds(schedule, self.low, self.high)
+        root = torch.linspace(high ** (1 / self.rho), low ** (1 / self.rho), self.steps, dtype=torch.float64)
+        return _ended(schedule.time(-2 * self.rho * root.log()))
+
+    def with_steps(self, steps: int) -> Karras:
+        return replace(self, steps=steps)
+
+
+@dataclass(frozen=True)
+class Knots(Grid, kind="knots"):
+    """Every `stride`-th knot i / T of a chain of T = `total` steps, counted down from `start`.
+
+    Knot i is the chain's index i - 1. The start is the noisy end, T, unless said; a stride that is
+    not whole is rounded to knots. With stride T / N this is diffusers' "trailing" spacing of N
+    steps; with start = T - stride + 1, its "leading" spacing.
+
+    Raises:
+        ValueError: total < 1, stride < 1, or start outside 1 ... total.
+    """
+
+    total: int = 1000
+    stride: float = 1
+    start: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.total < 1 or not self.stride >= 1:
+            raise ValueError(f"Knots needs total >= 1 and stride >= 1; given total={self.total}, stride={self.stride}")
+        if self.start is not None and not 1 <= self.start <= self.total:
+            raise ValueError(f"Knots needs a start in 1 ... {self.total}; given {self.start}")
+
+    def __call__(self, schedule: Schedule) -> Tensor:
+        first = self.total if self.start is None else self.start
+        number = max(math.ceil(first / self.stride - 1e-9), 1)
+        knots = (first - self.stride * torch.arange(number, dtype=torch.float64)).round()
+        return _ended(knots.clamp_min(1)) / self.total
+
+    def with_steps(self, steps: int) -> Knots:
+        _check_steps("Knots", steps)
+        first = self.total if self.start is None else self.start
+        if steps > first:
+            raise ValueError(f"a chain of {first} knots has no {steps} steps; at most {first}, or use another grid")
+        return replace(self, stride=first / steps)

@@ -1,0 +1,95 @@
+"""How much each noise level counts.
+
+The same error reads differently in each notation: with x held, an error d in x0 is -alpha / sigma d
+in eps and -(alpha^2 + sigma^2) / sigma d in v. A published weight is defined in one notation;
+`per_x0` carries it to the one the loss is taken in, so that the loss is the same in all of them.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reverie.config import Part
+from reverie.prediction import Rates
+from reverie.schedules import Level
+
+Notation = Literal["x0", "eps", "v", "score", "flow"]
+
+
+def per_x0(level: Level, notation: Notation, rates: Rates) -> Tensor:
+    """The squared error in `notation` that a squared error of 1 in x0 amounts to."""
+    a, b, (da, db) = level.alpha, level.sigma, rates
+    if notation == "x0":
+        return torch.ones_like(a)
+    if notation == "eps":
+        return (a / b) ** 2
+    if notation == "v":
+        return ((a**2 + b**2) / b) ** 2
+    if notation == "score":
+        return (a / b**2) ** 2
+    return (da - db * a / b) ** 2
+
+
+class Weight(Part, abc.ABC, family="weight"):
+    """A weight for squared errors in `notation`, broadcasting against x."""
+
+    @abc.abstractmethod
+    def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
+        """The weight at a level."""
+
+
+@dataclass(frozen=True)
+class Unit(Weight, kind="unit"):
+    """1, in whatever notation the loss is taken (Ho et al., 2020, eq. 14, in eps)."""
+
+    def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
+        return torch.ones_like(level.alpha)
+
+
+@dataclass(frozen=True)
+class MinSNR(Weight, kind="min_snr"):
+    """min(SNR, gamma) on the squared error in x0 (Hang et al., 2023, section 3.4).
+
+    In eps that is min(1, gamma / SNR), in v min(SNR, gamma) / (SNR + 1).
+
+    Raises:
+        ValueError: unless gamma > 0.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.gamma > 0:
+            raise ValueError(f"MinSNR needs gamma > 0; given {self.gamma}")
+
+    def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
+        if notation == "eps":  # also where alpha = 0
+            return (self.gamma * (level.sigma / level.alpha) ** 2).clamp(max=1)
+        snr = (level.alpha / level.sigma) ** 2
+        return snr.clamp(max=self.gamma) / per_x0(level, notation, rates)
+
+
+@dataclass(frozen=True)
+class EDMWeight(Weight, kind="edm"):
+    """(r^2 + sigma_data^2) / (r sigma_data)^2 on the squared error in x0, r = sigma / alpha.
+
+    Karras et al. (2022), table 1: the error of the network's own output, weighted equally.
+
+    Raises:
+        ValueError: unless sigma_data > 0.
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0:
+            raise ValueError(f"EDMWeight needs sigma_data > 0; given {self.sigma_data}")
+
+    def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
+        snr = (level.alpha / level.sigma) ** 2
+        return (1 / self.sigma_data**2 + snr) / per_x0(level, notation, rates)

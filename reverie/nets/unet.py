@@ -1,0 +1,122 @@
+"""U-Net: residual blocks at several resolutions, joined across by skip connections.
+
+Letters in shapes: B batch, C channels, H height, W width of an image, E width of the embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reverie.conditioning import Cond
+from reverie.nets.base import NetConfig, a_fraction, at_least_one, is_image
+from reverie.nets.blocks import Downsample, ImageAttention, ResidualBlock, Upsample, groups, padded, zeroed
+from reverie.nets.embeddings import Conditioning
+
+
+@dataclass(frozen=True)
+class UNetConfig(NetConfig, kind="unet"):
+    """Settings of a `UNet` (Ho et al., 2020; Dhariwal & Nichol, 2021)."""
+
+    width: int = 64
+    """Channels at full resolution, even; the embedding has four times as many."""
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    """Channels of each level, in units of `width`; a level has half the resolution of the one before."""
+    blocks: int = 2
+    """Residual blocks a level on the way down; one more on the way up."""
+    attention: int = 16
+    """Levels whose longer side has at most this many pixels use self-attention; 0: the middle alone."""
+    head_width: int = 32
+    """Channels of an attention head."""
+    dropout: float = 0.0
+    """Inside residual blocks."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no network has."""
+        at_least_one(self.kind, width=self.width, blocks=self.blocks, head_width=self.head_width)
+        a_fraction(self.kind, self.dropout)
+        if not self.multipliers:
+            raise ValueError("multipliers of net 'unet' need at least one level, such as (1, 2, 2)")
+        at_least_one(self.kind, multipliers=min(self.multipliers))
+
+    @classmethod
+    def fits(cls, shape: tuple[int, ...]) -> bool:
+        """Images."""
+        return is_image(shape)
+
+    def build(self, shape: tuple[int, ...], classes: int = 0) -> UNet:
+        """A `UNet` for images of `shape` (C, H, W)."""
+        self.require(shape)
+        return UNet(self, shape, classes)
+
+
+class UNet(nn.Module):
+    """A U-Net of wide residual blocks with group norm, and self-attention where the image is small.
+
+    Down: a convolution into each level, halving but for the first, then residual blocks. Middle:
+    block, attention, block. Up: the levels in reverse, each block taking one of the way down's
+    results beside its input. The time label and the class reach every block as scale and shift.
+
+    Images of any size: zeros are put below and to the right up to a multiple of
+    2^(levels - 1), and what was computed there is cut off.
+    """
+
+    def __init__(self, config: UNetConfig, shape: tuple[int, ...], classes: int = 0) -> None:
+        """`shape` is (C, H, W); of H and W only the levels with attention depend."""
+        super().__init__()
+        channels, widths = shape[0], [config.width * m for m in config.multipliers]
+        embedding = 4 * config.width
+        self.multiple = 2 ** (len(widths) - 1)
+        longer = max(shape[1:]) + -max(shape[1:]) % self.multiple
+
+        def level(width: int, entering: list[int], depth: int) -> nn.ModuleList:
+            head_width = config.head_width if longer // 2**depth <= config.attention else 0
+            return nn.ModuleList(Stage(n, width, embedding, config.dropout, head_width) for n in entering)
+
+        self.conditioning = Conditioning(embedding, classes)
+        self.down_in = nn.ModuleList([nn.Conv2d(channels, widths[0], 3, padding=1)])
+        self.down_in.extend(Downsample(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(level(w, [w] * config.blocks, i) for i, w in enumerate(widths))
+        self.middle_in = Stage(widths[-1], widths[-1], embedding, config.dropout, config.head_width)
+        self.middle_out = Stage(widths[-1], widths[-1], embedding, config.dropout)
+        self.up = nn.ModuleList(level(w, [2 * w] * (config.blocks + 1), i) for i, w in enumerate(widths))
+        self.up_out = nn.ModuleList([nn.Identity()])
+        self.up_out.extend(Upsample(b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.norm = nn.GroupNorm(groups(widths[0]), widths[0])
+        self.out = zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
+
+    def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
+        """`x` is (B, C, H, W), `label` (B,); the result has the shape and dtype of `x`."""
+        e = self.conditioning(label, cond)
+        h, skips = padded(x, self.multiple), []
+        for enter, blocks in zip(self.down_in, self.down, strict=True):
+            h = enter(h)
+            skips.append(h)
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h, e)
+                skips.append(h)
+        h = self.middle_out(self.middle_in(h, e), e)
+        for leave, blocks in zip(reversed(self.up_out), reversed(self.up), strict=True):
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(torch.cat([h, skips.pop()], dim=1), e)
+            h = leave(h)
+        h = self.out(F.silu(self.norm(h)))
+        return h[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
+
+
+class Stage(nn.Module):
+    """A residual block, then self-attention if `head_width` is not 0."""
+
+    def __init__(self, channels: int, out: int, embedding: int, dropout: float, head_width: int = 0) -> None:
+        """Channels in and out, the embedding's width E, and the width of an attention head."""
+        super().__init__()
+        self.block = ResidualBlock(channels, out, embedding, dropout)
+        self.attention = ImageAttention(out, head_width) if head_width else nn.Identity()
+
+    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+        """`h` is (B, C, H, W), `e` (B, E)."""
+        out: Tensor = self.attention(self.block(h, e))
+        return out

@@ -1,0 +1,128 @@
+"""Samples to files: what a path's ending says is what is written.
+
+    .png         one sheet: images by class, or a plot of data that are not images
+    a folder     one PNG a sample, numbered from the first (a path without an ending, or ending in /)
+    .npz         `arr_0`, images (N, H, W, C) uint8 or data (N, ...), and `arr_1`, labels (N,)
+    .npy         the same `arr_0` alone
+    .gif, .webp  an animation from noise to sample
+
+Pictures carry the settings and seeds they were made with; see `reverie.pictures.read_metadata`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from reverie import pictures
+from reverie.data import Examples, contact_sheet
+from reverie.files import atomic
+from reverie.runs import Facts
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+ANIMATIONS = (".gif", ".webp")
+STILLS = (".png", ".npz", ".npy", "")
+MOST_ROWS = 32
+"""With more classes than this, a sheet is in the order of the samples."""
+
+
+def check_output(path: Path, image: bool) -> None:
+    """Refuse a path whose ending stands for nothing, before any work is done.
+
+    Raises:
+        ValueError: the ending is unknown, or is a picture of data that are none.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATIONS + STILLS:
+        raise ValueError(
+            f"{path} ends in {suffix}, which stands for nothing here; write .png (a sheet), a folder (single PNGs), "
+            f".npz or .npy (arrays), .gif or .webp (an animation)"
+        )
+    if not image and suffix not in (".png", ".npz", ".npy"):
+        raise ValueError(f"these samples are not images: write .npz, .npy or .png (a plot); given {path}")
+
+
+def array(samples: Tensor, image: bool) -> np.ndarray:
+    """Samples as they are exchanged: images channels last."""
+    values: np.ndarray = samples.numpy()
+    return np.ascontiguousarray(np.moveaxis(values, 1, -1)) if image else values
+
+
+def sheet(samples: np.ndarray, labels: Sequence[int | None], classes: Sequence[str]) -> Picture:
+    """Images (N, C, H, W) as one picture: a row a class where there are several, else a square."""
+    kinds = sorted({label for label in labels if label is not None})
+    if not 1 < len(kinds) <= MOST_ROWS or None in labels:
+        return pictures.grid(samples)
+    place = np.array([kinds.index(label) for label in labels if label is not None])
+    return pictures.sheet([samples[place == k] for k in range(len(kinds))], row_labels=[classes[k] for k in kinds])
+
+
+def write_samples(
+    path: Path, samples: Tensor, labels: Sequence[int | None], facts: Facts, about: dict[str, Any]
+) -> None:
+    """Write samples as data, (N, C, H, W) uint8 images or (N, ...), to what `path` ends in.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was there is as it was.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".npz", ".npy"):
+        _write_arrays(path, array(samples, facts.image), labels)
+    elif suffix == "":
+        for i, sample in enumerate(samples.numpy()):
+            number = int(about.get("start", 0)) + i
+            own = about | {"sample": number, "label": labels[i]}
+            pictures.save_png(_single(sample), path / f"{number:06d}.png", own)
+    elif facts.image:
+        pictures.save_png(sheet(samples.numpy(), labels, facts.classes), path, about)
+    else:
+        _plot(path, samples, labels, facts, about)
+
+
+def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None]) -> None:
+    with atomic(path) as temp, temp.open("wb") as file:
+        if path.suffix.lower() == ".npy":
+            np.save(file, values)
+        elif any(label is None for label in labels):
+            np.savez(file, arr_0=values)
+        else:
+            np.savez(file, arr_0=values, arr_1=np.array(labels, np.int64))
+
+
+def _single(sample: np.ndarray) -> Picture:
+    from PIL import Image
+
+    return Image.fromarray(sample[0] if sample.shape[0] == 1 else np.moveaxis(sample, 0, -1))
+
+
+def _plot(path: Path, samples: Tensor, labels: Sequence[int | None], facts: Facts, about: dict[str, Any]) -> None:
+    from PIL import Image
+
+    known = bool(facts.classes) and None not in labels
+    examples = Examples(
+        items=samples.numpy(),
+        labels=np.array(labels, np.int64) if known else None,
+        classes=facts.classes if known else (),
+    )
+    contact_sheet(examples, path)
+    with Image.open(path) as picture:
+        picture.load()
+        pictures.save_png(picture, path, about)
+
+
+def write_animation(
+    path: Path, frames: Iterable[Tensor], labels: Sequence[int | None], facts: Facts, about: dict[str, Any]
+) -> None:
+    """Write an animation of sheets, each of images (N, C, H, W) uint8.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was there is as it was.
+    """
+    shown = [sheet(frame.numpy(), labels, facts.classes) for frame in frames]
+    pictures.save_animation(shown, path, fps=min(max(len(shown) / 4, 4), 25), metadata=about)

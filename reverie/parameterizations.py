@@ -1,0 +1,130 @@
+"""Parameterizations: which quantity the network puts out, and how its input is scaled.
+
+`decode` turns the network's output into a `Prediction`, exactly; `scale` is the factor on x before
+the network sees it. Both know nothing of the network.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from reverie.config import Part
+from reverie.prediction import Prediction, Rates
+from reverie.schedules import Level, Schedule
+from reverie.tensors import host, right
+
+
+class Parameterization(Part, abc.ABC, family="parameterization"):
+    """Reads a network's output."""
+
+    divides_by_alpha: ClassVar[bool] = False
+    """Whether `decode` is undefined where alpha = 0."""
+
+    def scale(self, level: Level) -> Tensor | float:
+        """The factor on x before the network."""
+        return 1.0
+
+    @abc.abstractmethod
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        """The prediction that the network's output `out`, shaped like x (B, ...), stands for."""
+
+    def check(self, schedule: Schedule) -> None:
+        """Refuse a schedule on which `decode` would divide by zero.
+
+        Raises:
+            ValueError: alpha(1) = 0 and this parameterization divides by alpha.
+        """
+        if self.divides_by_alpha and schedule.ends_in_noise():
+            raise ValueError(
+                f"{type(self).__name__} divides by alpha, and {type(schedule).__name__} has alpha(1) = 0: at t = 1 "
+                f"its output says nothing of the data. Use V, Velocity, X0 or EDM with this schedule, or a schedule "
+                f"with alpha(1) > 0 such as LinearVP or Table"
+            )
+
+
+def rates_at(schedule: Schedule, level: Level, like: Tensor) -> Rates:
+    """The schedule's rates at a level, broadcasting against `like`."""
+    t = host(level.t.flatten() if level.t.ndim else level.t)
+    da, db = schedule.rates(t)
+    return right(da, like), right(db, like)
+
+
+@dataclass(frozen=True)
+class Eps(Parameterization, kind="eps"):
+    """The network puts out the noise (Ho et al., 2020)."""
+
+    divides_by_alpha: ClassVar[bool] = True
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        return Prediction.from_eps(out, x, level)
+
+
+@dataclass(frozen=True)
+class X0(Parameterization, kind="x0"):
+    """The network puts out the data."""
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        return Prediction.from_x0(out, x, level)
+
+
+@dataclass(frozen=True)
+class V(Parameterization, kind="v"):
+    """The network puts out v = alpha eps - sigma x0 (Salimans & Ho, 2022)."""
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        return Prediction.from_v(out, x, level)
+
+
+@dataclass(frozen=True)
+class Score(Parameterization, kind="score"):
+    """The network puts out grad log p_t(x) (Song & Ermon, 2019)."""
+
+    divides_by_alpha: ClassVar[bool] = True
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        return Prediction.from_score(out, x, level)
+
+
+@dataclass(frozen=True)
+class Velocity(Parameterization, kind="velocity"):
+    """The network puts out the velocity alpha' x0 + sigma' eps of the path (Lipman et al., 2023)."""
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        return Prediction.from_flow(out, x, level, rates_at(schedule, level, x))
+
+
+@dataclass(frozen=True)
+class EDM(Parameterization, kind="edm"):
+    r"""Karras et al. (2022), table 1, for any schedule.
+
+    With k = 1 / sqrt(alpha^2 sigma_data^2 + sigma^2) and F the network's output,
+
+        input  k x
+        x0   = alpha sigma_data^2 k^2 x + sigma sigma_data k F
+        eps  = sigma k^2 x - alpha sigma_data k F
+
+    which solves x = alpha x0 + sigma eps without dividing by either. On alpha = 1 these are the
+    published c_in, c_skip and c_out.
+
+    Raises:
+        ValueError: unless sigma_data > 0.
+    """
+
+    sigma_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0:
+            raise ValueError(f"EDM needs sigma_data > 0, the standard deviation of the data; given {self.sigma_data}")
+
+    def scale(self, level: Level) -> Tensor:
+        return ((level.alpha * self.sigma_data) ** 2 + level.sigma**2).rsqrt()
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        k = self.scale(level)
+        x0 = (level.alpha * self.sigma_data**2 * k**2) * x + (level.sigma * self.sigma_data * k) * out
+        eps = (level.sigma * k**2) * x - (level.alpha * self.sigma_data * k) * out
+        return Prediction(x, level, x0, eps)

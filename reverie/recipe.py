@@ -1,0 +1,169 @@
+"""A recipe: everything a run is made of, as one frozen value that a file can hold.
+
+A recipe is layered: the defaults below, then a named recipe or a file, then `key=value` overrides.
+What depends on the data (`space`, `net`) may be left out and is filled in by `completed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from reverie import config
+from reverie.data import Data
+from reverie.grids import Grid, Uniform
+from reverie.losses import Denoising, LogitNormalTimes, Loss
+from reverie.nets import NetConfig, suited
+from reverie.parameterizations import Parameterization, Velocity
+from reverie.samplers import Heun, Sampler
+from reverie.schedules import Flow, Schedule
+from reverie.spaces import Pixels, Space, Standardized
+from reverie.time_labels import LogSNR, TimeLabel
+
+LIBRARY = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Train:
+    """How a run is trained.
+
+    Raises:
+        ValueError: a number out of its range, named.
+    """
+
+    steps: int = 20_000
+    batch: int = 64
+    """Examples a step on each process, times `accumulate`."""
+    accumulate: int = 1
+    """Batches whose gradients make one step."""
+    seed: int = 0
+    lr: float = 3e-4
+    warmup: int = 100
+    """Steps over which the learning rate rises linearly from 0."""
+    decay: Literal["none", "linear", "cosine"] = "none"
+    """How the learning rate falls to 0 at the last step."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """The largest norm of the gradient; larger ones are scaled down to it."""
+    ema: float = 0.999
+    """Decay a step of the averaged weights, (1 + n) / (10 + n) at step n where that is less."""
+    drop: float = 0.1
+    """Probability that an example's condition is hidden, for classifier-free guidance."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    validation: float = 0.1
+    """Share of the data held out, where the source has no test split of its own."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of the network."""
+    log_every: int = 50
+    validate_every: int = 500
+    sample_every: int = 1000
+    save_every: int = 1000
+    keep: int = 2
+    """How many states to resume from are kept."""
+    report_to: tuple[str, ...] = ()
+    """Trackers besides metrics.jsonl: tensorboard, wandb and others that accelerate knows."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulate", "log_every", "validate_every", "sample_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; given {getattr(self, name)}")
+        for name in ("steps", "seed", "warmup", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0; given {getattr(self, name)}")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be greater than 0; given {getattr(self, name)}")
+        for name in ("ema", "validation", "drop", "betas"):
+            value = getattr(self, name)
+            if not all(0 <= v < 1 for v in (value if isinstance(value, tuple) else (value,))):
+                raise ValueError(f"{name} must lie in [0, 1); given {value}")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a run is sampled unless told otherwise.
+
+    Raises:
+        ValueError: a negative guidance scale.
+    """
+
+    sampler: Sampler = field(default_factory=Heun)
+    grid: Grid = field(default_factory=lambda: Uniform(20))
+    guidance: float = 1.0
+    """Scale of classifier-free guidance; 1 is none."""
+    clip: bool = False
+    """Hold the predicted data inside the range of pixels, [-1, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.guidance < 0:
+            raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Data, process, network, loss, training and sampling of a run.
+
+    Raises:
+        ValueError: parts that cannot work together, with what would.
+    """
+
+    data: Data
+    space: Space | None = None
+    """Pixels for images, else Standardized, unless given."""
+    labels: bool = True
+    """Whether the classes of the data, if any, condition the model."""
+    schedule: Schedule = field(default_factory=Flow)
+    parameterization: Parameterization = field(default_factory=Velocity)
+    time_label: TimeLabel = field(default_factory=LogSNR)
+    net: NetConfig | None = None
+    """Chosen by the shape of the data unless given: see `reverie.nets.suited`."""
+    loss: Loss = field(default_factory=lambda: Denoising("flow", LogitNormalTimes()))
+    train: Train = field(default_factory=Train)
+    sample: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        self.parameterization.check(self.schedule)
+        self.sample.grid(self.schedule)
+
+    def completed(self, shape: tuple[int, ...], image: bool) -> Recipe:
+        """The recipe with what depends on the data filled in."""
+        space = self.space or (Pixels() if image else Standardized())
+        if isinstance(space, Pixels) and not image:
+            raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
+        return dataclasses.replace(self, space=space, net=self.net or suited(shape))
+
+
+def library() -> dict[str, Path]:
+    """The recipes that come with Reverie, by name."""
+    return {path.stem: path for path in sorted(LIBRARY.glob("*.toml"))}
+
+
+def compose(layers: Iterable[Mapping[str, config.Plain]]) -> Recipe:
+    """The recipe that the layers make, later ones on top.
+
+    Raises:
+        ValueError: an unknown key, a value of the wrong type, or parts that do not fit.
+    """
+    data = _defaults()
+    for layer in layers:
+        data = config.merged(data, layer)
+    if data["data"] is None:
+        raise ValueError("no data: name a built-in set such as digits, a folder of images, or a .npz or .npy file")
+    recipe: Recipe = config.from_data(Recipe, data)
+    return recipe
+
+
+def _defaults() -> dict[str, config.Plain]:
+    """Every setting of a recipe at its default, as plain data; `data` is none."""
+    found: dict[str, config.Plain] = {}
+    for f in dataclasses.fields(Recipe):
+        if f.default_factory is not dataclasses.MISSING:
+            found[f.name] = config.to_data(f.default_factory())
+        else:
+            found[f.name] = None if f.default is dataclasses.MISSING else config.to_data(f.default)
+    return found

@@ -1,0 +1,394 @@
+"""The run folder: one self-describing folder from which every command starts.
+
+    config.json            everything resolved; format and package version
+    model.safetensors      averaged weights: what every other command uses
+    state/<step>/          what training resumes from (the newest few are kept)
+    metrics.jsonl          one object a line
+    samples/<step>.png     the same seeds every time
+
+Nothing is unpickled and nothing imported by a name found in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reverie import config
+from reverie.data import Examples
+from reverie.denoiser import Denoiser
+from reverie.files import atomic, write_json
+from reverie.grids import Grid
+from reverie.recipe import Recipe, Sampling
+from reverie.samplers import Sampler
+from reverie.schedules import Schedule
+from reverie.spaces import Space
+from reverie.synthesis import Request, synthesize
+from reverie.tensors import global_randomness
+from reverie.version import __version__
+
+FORMAT = 1
+CONFIG, MODEL, METRICS, SAMPLES, STATE = "config.json", "model.safetensors", "metrics.jsonl", "samples", "state"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run knows of its data."""
+
+    shape: tuple[int, ...]
+    image: bool
+    classes: tuple[str, ...]
+    train: int
+    """Examples trained on."""
+    validation: int
+    """Examples held out."""
+    skipped: int
+    """Damaged files left out."""
+    fingerprint: str
+    """A hash of the examples, by which changed data are noticed."""
+
+
+def fingerprint(examples: Examples) -> str:
+    """A hash of shape, type, labels and up to 1,024 examples spread over the whole."""
+    digest = hashlib.sha256(f"{examples.items.shape} {examples.items.dtype} {examples.classes}".encode())
+    if examples.labels is not None:
+        digest.update(np.ascontiguousarray(examples.labels).tobytes())
+    for i in np.linspace(0, len(examples) - 1, min(len(examples), 1024)).round().astype(int):
+        digest.update(np.ascontiguousarray(examples.items[i]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def network(recipe: Recipe, facts: Facts) -> Denoiser:
+    """The denoiser of a completed recipe, its weights drawn from the recipe's seed."""
+    if recipe.net is None:
+        raise ValueError("the recipe has no network yet; complete it with the shape of the data")
+    with global_randomness(recipe.train.seed, 0):
+        net = recipe.net.build(facts.shape, len(facts.classes) if recipe.labels else 0)
+    return Denoiser(net, recipe.schedule, recipe.parameterization, recipe.time_label)
+
+
+# ----------------------------------------------------------------------------------- tensors
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    from safetensors.torch import save
+
+    plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    with atomic(path) as temp:
+        temp.write_bytes(save(plain, dict(metadata or {})))
+
+
+def fill(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights read from `path` into the network.
+
+    Raises:
+        ValueError: they are another network's; the first few misfits are named.
+    """
+    own = denoiser.net.state_dict()
+    wrong = [f"{k} is missing" for k in own if k not in weights]
+    wrong += [f"{k} is not in the network" for k in weights if k not in own]
+    wrong += [
+        f"{k} has shape {tuple(weights[k].shape)} and should have {tuple(v.shape)}"
+        for k, v in own.items()
+        if k in weights and weights[k].shape != v.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}")
+    denoiser.net.load_state_dict(dict(weights))
+
+
+# --------------------------------------------------------------------------------------- run
+
+
+class Run:
+    """A trained, or training, model with all that is needed to use it.
+
+    >>> run = load("runs/digits")  # doctest: +SKIP
+    >>> images = run.sample(16, label=3, seed=0)  # doctest: +SKIP
+
+    Attributes:
+        path: the folder.
+        recipe: everything resolved.
+        facts: what is known of the data.
+        about: package and library versions, and the date of creation.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, facts: Facts, about: Mapping[str, str]) -> None:
+        self.path, self.recipe, self.facts, self.about = path, recipe, facts, dict(about)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The network with its averaged weights, in evaluation mode.
+
+        Raises:
+            ValueError: the weights are missing, damaged or another network's.
+        """
+        path = self.path / MODEL
+        if not path.exists():
+            raise ValueError(f"{path} is missing: the run has not saved yet. Run its train command again to resume it")
+        denoiser = network(self.recipe, self.facts)
+        try:
+            fill(denoiser, read_tensors(path), path)
+        except ValueError as error:
+            raise ValueError(f"{error}. Run its train command again to restore it from {self.path / STATE}") from None
+        return denoiser.eval().requires_grad_(False)
+
+    @property
+    def space(self) -> Space:
+        """Data <-> what the model sees, as fitted on the training split."""
+        assert self.recipe.space is not None
+        return self.recipe.space
+
+    @property
+    def schedule(self) -> Schedule:
+        """The process."""
+        return self.recipe.schedule
+
+    @property
+    def sampler(self) -> Sampler:
+        """The run's own sampler, with its settings."""
+        return self.recipe.sample.sampler
+
+    @property
+    def grid(self) -> Grid:
+        """The run's own grid."""
+        return self.recipe.sample.grid
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that condition the model; empty for an unconditional one."""
+        return self.facts.classes if self.recipe.labels else ()
+
+    def label_index(self, label: int | str) -> int:
+        """The number of a class given by number or name.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if isinstance(label, str) and label in self.classes:
+            return self.classes.index(label)
+        if (isinstance(label, int) or label.isdecimal()) and 0 <= int(label) < len(self.classes):
+            return int(label)
+        if not self.classes:
+            raise ValueError(f"label {label!r} was asked for, but {self.path} was trained without labels")
+        known = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+        raise ValueError(f"unknown label {label!r}; it must be 0 to {len(self.classes) - 1} or one of: {known}")
+
+    def labels_for(self, n: int, label: int | str | Sequence[int | str | None] | None) -> tuple[int | None, ...]:
+        """The class of each of n samples: those given, over and over; every class in turn if None."""
+        if label is None:
+            given: tuple[int | None, ...] = tuple(range(len(self.classes))) or (None,)
+        else:
+            several = [label] if isinstance(label, int | str) else list(label)
+            given = tuple(None if v is None else self.label_index(v) for v in several)
+            if not given:
+                raise ValueError("label is an empty list; give at least one class, or None for every class in turn")
+        return tuple(given[i % len(given)] for i in range(n))
+
+    def settings(
+        self, sampler: Sampler | None = None, grid: Grid | None = None, steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Sampling:  # fmt: skip
+        """The run's sampling settings with some of them changed."""
+        own = self.recipe.sample
+        grid = own.grid if grid is None else grid
+        return replace(
+            own,
+            sampler=own.sampler if sampler is None else sampler,
+            grid=grid if steps is None else grid.with_steps(steps),
+            guidance=own.guidance if guidance is None else guidance,
+        )
+
+    def sample(
+        self,
+        n: int = 16,
+        label: int | str | Sequence[int | str | None] | None = None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        start: int = 0,
+        batch: int = 64,
+    ) -> Tensor:
+        """Samples `start` ... `start` + n - 1 of `seed` as data: uint8 images (n, C, H, W), or (n, ...).
+
+        Args:
+            n: how many.
+            label: a class by number or name, several to be used in turn, or None for all in turn.
+            seed: each seed numbers its own endless series of samples.
+            sampling: sampler, grid and guidance; the run's own unless given (see `settings`).
+            start: the number of the first sample.
+            batch: how many at a time; it changes no sample.
+
+        Raises:
+            ValueError: an unknown label, or a number out of range.
+        """
+        request = Request(self.labels_for(n, label), seed, start, batch)
+        device = next(self.denoiser.parameters()).device
+        x = synthesize(self.denoiser, self.facts.shape, sampling or self.recipe.sample, request, device)
+        return self.space.decode(x)
+
+    def to(self, device: torch.device | str) -> Run:
+        """The same run with its network on `device`; returns itself."""
+        self.denoiser.to(device)
+        return self
+
+    def save_model(self, weights: Mapping[str, Tensor], step: int) -> None:
+        """Replace the averaged weights, whole or not at all."""
+        write_tensors(self.path / MODEL, weights, {"format": str(FORMAT), "step": str(step), "reverie": __version__})
+
+
+def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Run:
+    """Begin a run: complete the recipe, fit the space on the training split, write config.json.
+
+    Raises:
+        ValueError: the folder already holds something, or the recipe does not fit the data.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
+    recipe = recipe.completed(examples.shape, examples.image)
+    assert recipe.space is not None
+    space = recipe.space.fit(torch.from_numpy(np.ascontiguousarray(examples.items[np.asarray(train)])))
+    recipe = replace(recipe, space=space)
+    facts = Facts(
+        shape=examples.shape,
+        image=examples.image,
+        classes=examples.classes,
+        train=len(train),
+        validation=len(examples) - len(train),
+        skipped=len(examples.skipped),
+        fingerprint=fingerprint(examples),
+    )
+    about = {
+        "reverie": __version__,
+        "torch": torch.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    network(recipe, facts)  # a network that cannot be built leaves no folder behind
+    run = Run(path, recipe, facts, about)
+    path.mkdir(parents=True, exist_ok=True)
+    write_config(run)
+    return run
+
+
+def write_config(run: Run) -> None:
+    """Write config.json, whole or not at all."""
+    write_json(
+        run.path / CONFIG,
+        {
+            "format": FORMAT,
+            "about": run.about,
+            "facts": config.to_data(run.facts),
+            "recipe": config.to_data(run.recipe),
+        },
+    )
+
+
+def load(path: Path | str) -> Run:
+    """Open a run folder. The weights are read when first used.
+
+    Raises:
+        ValueError: it is no run, was written by a newer version, or its config.json is damaged or
+            has settings this version does not know; the sentence says what to do.
+    """
+    path = Path(path)
+    file = path / CONFIG
+    if not file.is_file():
+        raise ValueError(f"{path} is not a run folder: it has no {CONFIG}. `reverie train` makes one")
+    data = config.read_file(file)
+    found = data.get("format")
+    if not isinstance(found, int):
+        raise ValueError(f"{file} has no format number, so it is not Reverie's")
+    if found > FORMAT:
+        writer = dict(data.get("about") or {}).get("reverie", "of a newer version")
+        raise ValueError(
+            f"{file} has format {found}, written by Reverie {writer}; "
+            f"this is {__version__}, which reads up to format {FORMAT}. Upgrade: pip install -U reverie"
+        )
+    unknown = sorted(data.keys() - {"format", "about", "facts", "recipe"})
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]} in {file}; it holds format, about, facts and recipe")
+    try:
+        facts = config.from_data(Facts, data.get("facts"), "facts")
+        recipe = config.from_data(Recipe, data.get("recipe"), "")
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if not facts.shape or math.prod(facts.shape) < 1 or recipe.space is None or recipe.net is None:
+        raise ValueError(f"{file} is incomplete: it must name facts.shape, space and net")
+    return Run(path, recipe, facts, {str(k): str(v) for k, v in dict(data.get("about") or {}).items()})
+
+
+def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, config.Plain]]:
+    """The settings by which a new recipe differs from that of a run, what the data filled in aside."""
+    before, after = config.to_data(old), config.to_data(new)
+    for key in ("space", "net"):
+        if after[key] is None:
+            after[key] = before[key]
+    if isinstance(after["space"], dict) and after["space"]["kind"] == before["space"]["kind"]:
+        after["space"] = before["space"]  # fitted on the data
+    return config.differences(before, after)
+
+
+_FIXED = ("train.seed", "train.batch", "train.accumulate", "train.validation", "train.precision")
+
+
+def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
+    """The run in `path`: made if there is none, else opened to go on with, if it is of this recipe.
+
+    Settings of sampling may differ from those the run began with, and so may those of training that
+    do not change which numbers belong to a step; the run takes them over.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe, or something else.
+    """
+    path = Path(path)
+    if not (path / CONFIG).is_file():
+        split = recipe.data.split(examples, recipe.train.validation, recipe.train.seed)
+        return create(path, recipe, examples, split.train)
+    run = load(path)
+    differ = list(changes(run.recipe, recipe))
+    fixed = [d for d in differ if d[0] in _FIXED or not d[0].startswith(("train.", "sample."))]
+    if fixed:
+        shown = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, old, new in fixed[:3])
+        more = f" and {len(fixed) - 3} more" if len(fixed) > 3 else ""
+        raise ValueError(
+            f"{path} is a run of another recipe: {shown}{more}. Choose another --out, or the same settings"
+        )
+    if differ:
+        run = Run(path, replace(run.recipe, train=recipe.train, sample=recipe.sample), run.facts, run.about)
+        write_config(run)
+    return run

@@ -1,0 +1,74 @@
+"""Spaces: data <-> what the model sees.
+
+A space is fitted on the training split only and stored with the weights.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from reverie.config import Part
+
+
+class Space(Part, abc.ABC, family="space"):
+    """`encode` and `decode` between data (B, ...) and x0 (B, ...), of the same shape."""
+
+    def fit(self, data: Tensor) -> Self:
+        """The space for data like these (N, ...): itself, where nothing is fitted."""
+        return self
+
+    @abc.abstractmethod
+    def encode(self, data: Tensor) -> Tensor:
+        """Data to x0, float32."""
+
+    @abc.abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """x0 to data."""
+
+
+@dataclass(frozen=True)
+class Pixels(Space, kind="pixels"):
+    """8-bit values 0 ... 255 to [-1, 1]; decoding rounds and clips to uint8."""
+
+    def encode(self, data: Tensor) -> Tensor:
+        return data.to(torch.float32) / 127.5 - 1
+
+    def decode(self, x: Tensor) -> Tensor:
+        return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Standardized(Space, kind="standardized"):
+    """(data - mean) / std, by channel: the axis after the batch.
+
+    A channel that is constant in the training split is left at its own scale.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def fit(self, data: Tensor) -> Self:
+        channels = data.to(torch.float64).transpose(0, 1).flatten(1)
+        std = channels.std(1, correction=0)
+        std = torch.where(std > 0, std, torch.ones_like(std))
+        return replace(self, mean=tuple(channels.mean(1).tolist()), std=tuple(std.tolist()))
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if len(self.mean) != like.shape[1]:
+            raise ValueError(f"this space was fitted on {len(self.mean)} channels; the data have {like.shape[1]}")
+        shape = (1, -1) + (1,) * (like.ndim - 2)
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=like.device).reshape(shape)
+        return mean, torch.tensor(self.std, dtype=torch.float32, device=like.device).reshape(shape)
+
+    def encode(self, data: Tensor) -> Tensor:
+        mean, std = self._statistics(data)
+        return (data.to(torch.float32) - mean) / std
+
+    def decode(self, x: Tensor) -> Tensor:
+        mean, std = self._statistics(x)
+        return x * std + mean

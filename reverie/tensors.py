@@ -1,0 +1,122 @@
+"""Broadcasting, noise that belongs to the sample, and checks for non-finite numbers.
+
+Letters in shapes: B batch, ... the shape of one example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+Noise = Callable[[Tensor], Tensor]
+"""Given a tensor, draws standard normal noise of its shape, dtype and device.
+
+`torch.randn_like` is one; `streams(seeds)` is another, whose noise belongs to the sample."""
+
+Seed = int | tuple[int, ...]
+
+
+def right(a: Tensor, like: Tensor) -> Tensor:
+    """Append singleton axes to `a`, (B,) or (), until it broadcasts against `like`, (B, ...).
+
+    A scalar stays as it is, a float64 number on the host that enters kernels as such; a vector
+    takes the dtype and device of `like`.
+
+    Raises:
+        ValueError: `a` has more than one axis, or B elements for a batch of another size.
+    """
+    if a.ndim == 0:
+        return a
+    if a.ndim != 1 or a.shape[0] not in (1, like.shape[0]):
+        raise ValueError(
+            f"one number an example: expected shape () or ({like.shape[0]},) for a batch of shape "
+            f"{tuple(like.shape)}, given {tuple(a.shape)}"
+        )
+    return a.reshape(a.shape + (1,) * (like.ndim - 1)).to(like)
+
+
+def host(t: Tensor | float) -> Tensor:
+    """`t` in float64 on the CPU, where schedules are evaluated."""
+    return torch.as_tensor(t, dtype=torch.float64, device="cpu")
+
+
+class Streams:
+    """One stream of standard normal noise a sample, so that a sample's noise is its own.
+
+    Sample i draws from a counter-based generator (Philox; Salmon et al., 2011) keyed by `seeds[i]`,
+    in float64, then rounded to the dtype asked for: whatever the batch it is drawn in, whatever the
+    device, it gets the same numbers. Each call continues the streams; make a new object to begin
+    again.
+    """
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        import numpy as np
+
+        self.seeds = tuple(seeds)
+        self._generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence(s))) for s in self.seeds]
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """Noise of the shape, dtype and device of `like`, (B, ...).
+
+        Raises:
+            ValueError: B is not the number of seeds.
+        """
+        if like.shape[0] != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} noise streams for a batch of {like.shape[0]}; give one seed a sample")
+        shape = tuple(like.shape[1:])
+        drawn = torch.empty(tuple(like.shape), dtype=torch.float64)
+        for row, generator in zip(drawn, self._generators, strict=True):
+            row.copy_(torch.from_numpy(generator.standard_normal(shape)).reshape(shape))
+        return drawn.to(like)
+
+
+def streams(seeds: Sequence[Seed]) -> Streams:
+    """Noise that belongs to the sample: see `Streams`.
+
+    >>> like = torch.empty(3, 2)
+    >>> bool((streams([5, 6, 7])(like)[1:] == streams([6, 7])(like[1:])).all())
+    True
+    """
+    return Streams(seeds)
+
+
+def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator seeded by a tuple of non-negative integers, such as (seed, step)."""
+    import numpy as np
+
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator(device).manual_seed(state)
+
+
+@contextmanager
+def global_randomness(*key: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside, torch's global generators (dropout uses them) are seeded by `key`; outside, untouched."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(generator(*key).initial_seed())
+        if device.type == "cuda":
+            torch.cuda.manual_seed(generator(*key).initial_seed())
+        yield
+
+
+def non_finite(values: Tensor) -> str:
+    """In words, how much of a tensor is not finite; empty when all of it is.
+
+    >>> non_finite(torch.tensor([1.0, float("nan"), float("inf")]))
+    '1 nan and 1 infinite of 3 values'
+    """
+    nan, inf = int(values.isnan().sum()), int(values.isinf().sum())
+    if nan == inf == 0:
+        return ""
+    parts = [f"{nan} nan"] * (nan > 0) + [f"{inf} infinite"] * (inf > 0)
+    return f"{' and '.join(parts)} of {values.numel()} values"
+
+
+def count(shape: Sequence[int]) -> int:
+    """How many numbers a tensor of this shape holds."""
+    return math.prod(shape)

@@ -1,0 +1,126 @@
+"""Which examples and which randomness belong to a step: pure functions of (seed, step).
+
+So a resumed run continues exactly, and P processes with batch B see what one with batch P B sees:
+every process draws for the whole step and keeps its own rows.
+
+Letters in shapes: G examples a step on all processes, B those of one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reverie.conditioning import Cond
+from reverie.data import Examples
+from reverie.spaces import Space
+from reverie.tensors import generator
+
+ORDER, STEP, VALIDATION = 1, 2, 3
+"""Keeps the streams of randomness of different uses apart; 0 is the initial weights'."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one process needs for one gradient: all of B rows."""
+
+    x0: Tensor
+    u: Tensor
+    """(B,) float64 on the host: where the times fall."""
+    eps: Tensor
+    cond: Cond | None
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The training batches of one process.
+
+    Args:
+        examples: the data.
+        rows: (N,) indices to train on.
+        space: encodes them.
+        seed: the run's.
+        batch: B.
+        parts: batches a step on each process.
+        rank, world: this process and how many there are.
+        labels: whether labels condition the model.
+        drop: probability that an example's condition is hidden.
+        flip: whether to mirror half of the images.
+        device: where the tensors go.
+    """
+
+    examples: Examples
+    rows: np.ndarray
+    space: Space
+    seed: int
+    batch: int
+    parts: int = 1
+    rank: int = 0
+    world: int = 1
+    labels: bool = True
+    drop: float = 0.0
+    flip: bool = False
+    device: torch.device | str = "cpu"
+
+    def step(self, step: int) -> list[Batch]:
+        """The batches of step number `step`, from 0; `parts` of them."""
+        total = self.batch * self.parts * self.world
+        draw = generator(self.seed, STEP, step)
+        place = torch.randperm(total, generator=draw, dtype=torch.float64)
+        u = (place + torch.rand(total, generator=draw, dtype=torch.float64)) / total  # stratified
+        hidden = torch.rand(total, generator=draw) < self.drop
+        mirrored = torch.rand(total, generator=draw) < 0.5 if self.flip else None
+        eps = torch.randn(
+            (total, *self.examples.shape),
+            generator=generator(self.seed, STEP, step, 1, device=self.device),
+            device=self.device,
+        )
+        chosen = self._rows(step * total, total)
+        return [
+            self._part(chosen, u, eps, hidden, mirrored, slice(first, first + self.batch))
+            for first in range(self.rank * self.batch, total, self.batch * self.world)
+        ]
+
+    def _part(
+        self, chosen: np.ndarray, u: Tensor, eps: Tensor, hidden: Tensor, mirrored: Tensor | None, rows: slice
+    ) -> Batch:
+        x0, label = encoded(self.examples, self.space, chosen[rows], self.device)
+        if mirrored is not None:
+            mask = mirrored[rows].to(self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
+            x0 = torch.where(mask, x0.flip(-1), x0)
+        cond = None
+        if self.labels and label is not None:
+            cond = Cond(label=label, drop=hidden[rows].to(self.device))
+        return Batch(x0, u[rows], eps[rows], cond)
+
+    def _rows(self, first: int, count: int) -> np.ndarray:
+        """`count` training rows from position `first` of an endless series of shuffled epochs."""
+        n, out = len(self.rows), []
+        while count > 0:
+            epoch, offset = divmod(first, n)
+            taken = self._epoch(epoch)[offset : offset + count]
+            out.append(taken)
+            first, count = first + len(taken), count - len(taken)
+        return np.concatenate(out)
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        return self.rows[_permutation(len(self.rows), self.seed, epoch)]
+
+
+@lru_cache(maxsize=2)
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, ORDER, epoch)))).permutation(n)
+
+
+def encoded(
+    examples: Examples, space: Space, rows: np.ndarray, device: torch.device | str
+) -> tuple[Tensor, Tensor | None]:
+    """x0 (B, ...) and labels (B,) of some rows."""
+    items = torch.from_numpy(np.ascontiguousarray(examples.items[rows]))
+    x0 = space.encode(items.to(device))
+    label = None if examples.labels is None else torch.from_numpy(examples.labels[rows]).to(device)
+    return x0, label

@@ -1,0 +1,66 @@
+"""Where a loss stopped being a finite number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from reverie.denoiser import Denoiser
+from reverie.losses import Loss
+from reverie.tensors import non_finite
+from reverie.training.batches import Batch
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or the gradient is not finite; the message says where it began."""
+
+
+def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str, str]:
+    """The noise levels and the first tensor that is not finite, in words.
+
+    The batch is evaluated again with a hook on every module: weights are looked at first, then the
+    data, then each module's output in the order of computation, then the loss, then the gradients.
+    """
+    for name, p in denoiser.named_parameters():
+        if found := non_finite(p.detach()):
+            return "", f"the weight {name} ({found})"
+    if found := non_finite(batch.x0):
+        return "", f"the data ({found})"
+    seen: list[str] = []
+
+    def hook(name: str) -> Callable[..., None]:
+        def look(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and not seen and (found := non_finite(output.detach())):
+                seen.append(f"the output of {name}, a {type(module).__name__} ({found})")
+
+        return look
+
+    handles = [m.register_forward_hook(hook(name)) for name, m in denoiser.named_modules() if name]
+    try:
+        with torch.enable_grad():
+            values = loss(denoiser, batch.x0, batch.u, batch.cond, lambda like: batch.eps)
+    finally:
+        for handle in handles:
+            handle.remove()
+    levels = _levels(denoiser, loss, batch, values.detach())
+    if seen:
+        return levels, seen[0]
+    if found := non_finite(values.detach()):
+        return levels, f"the loss itself ({found})"
+    denoiser.zero_grad()
+    values.mean().backward()
+    for name, p in denoiser.named_parameters():
+        if p.grad is not None and (found := non_finite(p.grad)):
+            return levels, f"the gradient of {name} ({found})"
+    return levels, "nothing when the batch is evaluated again"
+
+
+def _levels(denoiser: Denoiser, loss: Loss, batch: Batch, values: Tensor) -> str:
+    t = loss.times_at(batch.u, denoiser.schedule)
+    bad = ~torch.isfinite(values).cpu()
+    t = (t[bad] if bool(bad.any()) else t).sort().values
+    sigma = denoiser.schedule.sigma(t)
+    shown = ", ".join(f"{float(a):.3g} (sigma {float(b):.3g})" for a, b in zip(t[:4], sigma[:4], strict=True))
+    return f"t = {shown}" + (f" and {len(t) - 4} more" if len(t) > 4 else "")

@@ -1,0 +1,154 @@
+"""What training resumes from: saved whole or not at all, checked when read, without pickle.
+
+state/<step>/network.safetensors     raw weights
+average.safetensors     averaged weights
+optimizer.safetensors   the optimizer's, by parameter name
+state.json              step, losses not yet logged, SHA-256 of the files above
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reverie.files import write_json
+from reverie.runs import STATE, Run, read_tensors, write_tensors
+
+_PARTIAL = ".partial-"
+_FILES = ("network.safetensors", "average.safetensors", "optimizer.safetensors")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counters of a training run."""
+
+    step: int = 0
+    """Steps done."""
+    losses: tuple[float, ...] = ()
+    """Losses since the last line of metrics.jsonl."""
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A state read back."""
+
+    progress: Progress
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as `<parameter>/<quantity>`."""
+    names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
+    return {
+        f"{names[p]}/{key}": value
+        for p, values in optimizer.state.items()
+        for key, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    for name, p in model.named_parameters():
+        values = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.rpartition("/")[0] == name}
+        optimizer.state[p] = {k: v.to(p.device if v.ndim else "cpu") for k, v in values.items()}
+
+
+def save(
+    run: Run, progress: Progress, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, keep: int
+) -> Path:
+    """Write a state, make its averaged weights the run's model, and drop all but the newest `keep`.
+
+    The state is complete before it gets its name, and nothing older is touched before that.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was saved before is as it was.
+    """
+    final = run.path / STATE / f"{progress.step:08d}"
+    partial = final.with_name(f"{_PARTIAL}{final.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        parts = (network.state_dict(), average.state_dict(), optimizer_tensors(network, optimizer))
+        for name, tensors in zip(_FILES, parts, strict=True):
+            write_tensors(partial / name, tensors)
+        hashes = {name: _hash(partial / name) for name in _FILES}
+        write_json(partial / "state.json", {"step": progress.step, "losses": list(progress.losses), "sha256": hashes})
+        if final.exists():
+            shutil.rmtree(final)
+        partial.replace(final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    run.save_model(average.state_dict(), progress.step)
+    for old in list(states(run))[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def states(run: Run) -> Iterator[Path]:
+    """The saved states, newest first."""
+    folder = run.path / STATE
+    found = [p for p in folder.iterdir() if p.name.isdecimal()] if folder.is_dir() else []
+    yield from sorted(found, key=lambda p: int(p.name), reverse=True)
+
+
+def read(path: Path) -> Saved:
+    """A saved state, if it is whole.
+
+    Raises:
+        ValueError: a file is missing, or is not what was written.
+    """
+    try:
+        data = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        progress = Progress(int(data["step"]), tuple(float(v) for v in data["losses"]))
+        hashes = {name: str(data["sha256"][name]) for name in _FILES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / 'state.json'} is damaged ({error})") from None
+    for name in _FILES:
+        if not (path / name).is_file():
+            raise ValueError(f"{path / name} is missing")
+        if _hash(path / name) != hashes[name]:
+            raise ValueError(f"{path / name} is damaged: it is not what was written")
+    return Saved(progress, *(read_tensors(path / name) for name in _FILES))
+
+
+def newest(run: Run) -> tuple[Saved | None, list[str]]:
+    """The newest state that is whole, if any, and a sentence for each damaged one that is newer.
+
+    Raises:
+        ValueError: there are states, and none is whole.
+    """
+    damaged: list[str] = []
+    for path in states(run):
+        try:
+            return read(path), damaged
+        except ValueError as error:
+            damaged.append(f"{error}; trying the state before it")
+    if damaged:
+        raise ValueError(
+            f"no saved state of {run.path} is whole: {damaged[0].partition(';')[0]}. To start again, choose another "
+            f"--out; {run.path} is left as it is"
+        )
+    return None, []
+
+
+def clean(run: Run) -> None:
+    """Remove what a killed save left behind."""
+    folder = run.path / STATE
+    for leftover in folder.glob(f"{_PARTIAL}*") if folder.is_dir() else []:
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,331 @@
+"""Training: `for report in Trainer(run): ...`.
+
+A step reads: batches -> loss of the denoiser -> backward -> optimizer -> average of the weights.
+Everything random in it is a function of (seed, step), so stopping and resuming change nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from reverie.conditioning import Cond
+from reverie.data import Examples
+from reverie.denoiser import Denoiser
+from reverie.locking import locked
+from reverie.losses import Loss
+from reverie.outputs import write_samples
+from reverie.runs import METRICS, MODEL, SAMPLES, Run, fill, fingerprint, network, read_tensors
+from reverie.synthesis import Request, synthesize
+from reverie.tensors import global_randomness
+from reverie.training import log, state
+from reverie.training.batches import Batch, Batches
+from reverie.training.diagnosis import NonFiniteError, first_non_finite
+from reverie.training.ema import ema_decay, ema_update
+from reverie.training.optim import learning_rate, optimizer
+from reverie.training.report import Report
+from reverie.training.state import Progress
+from reverie.training.validation import validate
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+ROWS = 8
+"""Samples of each class on a sheet during training; the square of it where there are no classes."""
+
+
+class _Objective(nn.Module):
+    """The denoiser with its loss, so that data parallel wraps both."""
+
+    def __init__(self, denoiser: Denoiser, loss: Loss) -> None:
+        super().__init__()
+        self.denoiser, self.loss = denoiser, loss
+
+    def forward(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Cond | None) -> Tensor:
+        return self.loss(self.denoiser, x0, u, cond, lambda like: eps)
+
+
+class Trainer:
+    """Trains a run, or goes on with it where its newest state left off.
+
+    Iterating yields a `Report` after every step. Between reports nothing happens: the caller may
+    print, plot, or leave the loop, upon which the state is saved. SIGINT and SIGTERM save and end
+    the iteration with `stopped` set in the last report; a second one acts as usual.
+
+    Args:
+        run: made by `reverie.runs.create` or opened by `reverie.load`.
+        examples: the run's data; loaded from its recipe unless given.
+
+    Raises:
+        ValueError: the data are not those the run began with, or no saved state is whole.
+        NonFiniteError: a loss or gradient is not finite; the state before it has been saved.
+        OSError: a state could not be written; those saved before are as they were.
+    """
+
+    def __init__(self, run: Run, examples: Examples | None = None) -> None:
+        self.run, self.recipe = run, run.recipe
+        self.examples = run.recipe.data.load() if examples is None else examples
+        if fingerprint(self.examples) != run.facts.fingerprint:
+            raise ValueError(
+                f"the data have changed since {run.path} was begun ({run.facts.train + run.facts.validation} examples "
+                f"then, {len(self.examples)} now, or others); put them back, or begin a new run with another --out"
+            )
+        self._stop: int | None = None
+
+    def __iter__(self) -> Iterator[Report]:
+        self._set_up()
+        with locked(self.run.path) if self._main else nullcontext(), self._signals():
+            notes = self._resume()
+            try:
+                yield from self._steps(notes)
+            except GeneratorExit:
+                self._save()
+                raise
+            finally:
+                self.accelerator.end_training()
+
+    # ------------------------------------------------------------------------------- setting up
+
+    def _set_up(self) -> None:
+        train, facts = self.recipe.train, self.run.facts
+        self.accelerator = _accelerator(self.run)
+        self._main = self.accelerator.is_main_process
+        self.device = self.accelerator.device
+        self.denoiser = network(self.recipe, facts).to(self.device).train()
+        self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
+        self.optimizer = optimizer(self.denoiser, train)
+        split = self.recipe.data.split(self.examples, train.validation, train.seed)
+        self.held_out = split.validation
+        self.batches = Batches(
+            self.examples, split.train, self.run.space, train.seed, train.batch, train.accumulate,
+            self.accelerator.process_index, self.accelerator.num_processes, self.recipe.labels, train.drop,
+            train.flip, self.device,
+        )  # fmt: skip
+
+    def _resume(self) -> tuple[str, ...]:
+        """Put back the newest whole state; in words, what was found."""
+        if self._main:
+            state.clean(self.run)
+        saved, damaged = state.newest(self.run)
+        self.progress = Progress() if saved is None else saved.progress
+        notes: tuple[str, ...] = ()
+        if saved is not None:
+            fill(self.denoiser, saved.network, self.run.path)
+            fill(self.average, saved.average, self.run.path)
+            state.restore_optimizer(self.denoiser.net, self.optimizer, saved.optimizer)
+            notes = (*damaged, f"resuming at step {self.progress.step} of {self.recipe.train.steps}")
+        self.accelerator.wait_for_everyone()  # all have read before the first one writes
+        if self._main:
+            log.rewind(self.run.path / METRICS, self.progress.step)
+            if saved is not None and not self._model_is_whole():
+                self.run.save_model(self.average.net.state_dict(), self.progress.step)
+                notes = (*notes, f"restored {self.run.path / MODEL} from the saved state")
+        self.objective, self.optimizer = self.accelerator.prepare(
+            _Objective(self.denoiser, self.recipe.loss), self.optimizer
+        )
+        return notes
+
+    def _model_is_whole(self) -> bool:
+        try:
+            read_tensors(self.run.path / MODEL)
+        except ValueError:
+            return False
+        return True
+
+    # -------------------------------------------------------------------------------- the loop
+
+    def _steps(self, notes: tuple[str, ...]) -> Iterator[Report]:
+        train = self.recipe.train
+        if self.progress.step == 0:
+            first = self._validate({"step": 0})
+            yield Report(0, train.steps, None, first, self._draw(), self._save(), notes=notes)
+        elif notes:
+            yield Report(self.progress.step, train.steps, notes=notes)
+        clock = time.perf_counter()
+        while self.progress.step < train.steps:
+            loss, norm = self._step(self.progress.step)
+            step = self.progress.step + 1
+            self.progress = Progress(step, (*self.progress.losses, loss))
+            last = step == train.steps
+            metrics: dict[str, object] | None = None
+            if step % train.log_every == 0 or last:
+                metrics = self._line(norm, time.perf_counter() - clock)
+            if step % train.validate_every == 0 or last:
+                metrics = self._validate({"step": step} if metrics is None else metrics)
+            sampled = self._draw() if step % train.sample_every == 0 or last else None
+            stopping = self._stop is not None
+            saved = self._save() if step % train.save_every == 0 or last or stopping else None
+            yield Report(step, train.steps, loss, metrics or {}, sampled, saved, self._stop)
+            if stopping:
+                return
+            if metrics is not None:
+                clock = time.perf_counter()
+
+    def _step(self, step: int) -> tuple[float, float]:
+        """One step of the optimizer: the loss on all processes, and the norm of its gradient."""
+        train = self.recipe.train
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(step, train)
+        parts, losses = self.batches.step(step), []
+        for i, batch in enumerate(parts):
+            synchronise = nullcontext() if i == len(parts) - 1 else self.accelerator.no_sync(self.objective)
+            with synchronise, global_randomness(train.seed, 4, step, i, self.batches.rank, device=self.device):
+                loss = self.objective(batch.x0, batch.u, batch.eps, batch.cond).mean()
+                losses.append(loss.detach())
+                self.accelerator.backward(loss / len(parts))
+        stop = 0.0 if self._stop is None else float(self._stop)
+        told = torch.stack([torch.stack(losses).float().mean(), torch.tensor(stop, device=self.device)])
+        told = self.accelerator.gather(told[None]).cpu()
+        loss, self._stop = float(told[:, 0].mean()), int(told[:, 1].max()) or None
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
+        norm = float(norm) if norm is not None else 0.0
+        scaled = train.precision == "fp16"  # its scaler meets infinite gradients and steps back by itself
+        if not _finite(loss) or not (_finite(norm) or scaled):
+            self._fail(step, parts)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        ema_update(self.average, self.denoiser, ema_decay(step, train.ema))
+        return loss, norm
+
+    def _fail(self, step: int, parts: list[Batch]) -> None:
+        """Save the weights as they were before this step, and say what went wrong.
+
+        Raises:
+            NonFiniteError: always.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        found = [first_non_finite(self.denoiser, self.recipe.loss, batch) for batch in parts]
+        levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
+        self.optimizer.zero_grad(set_to_none=True)
+        saved = self._save()
+        raise NonFiniteError(
+            f"step {step + 1}: the loss or its gradient is not finite. First: {what}"
+            + (f", at noise levels {levels}" if levels else "")
+            + f". The weights before this step are saved{f' in {saved}' if saved else ''}; a smaller train.lr or "
+            f"train.clip, or train.precision=no, may help"
+        )
+
+    # ------------------------------------------------------- what is written: main process only
+
+    def _line(self, norm: float, seconds: float) -> dict[str, object]:
+        """The training line of metrics.jsonl, begun."""
+        train, losses = self.recipe.train, self.progress.losses
+        step = self.progress.step
+        self.progress = replace(self.progress, losses=())
+        metrics: dict[str, object] = {
+            "step": step,
+            "loss": sum(losses) / len(losses),
+            "lr": learning_rate(step - 1, train),
+            "grad_norm": norm,
+            "ema_decay": ema_decay(step - 1, train.ema),
+            "steps_per_second": len(losses) / max(seconds, 1e-9),
+        }
+        if self._main:
+            log.append(self.run.path / METRICS, metrics)
+        self.accelerator.log({k: v for k, v in metrics.items() if k != "step"}, step=step)
+        return metrics
+
+    def _validate(self, metrics: dict[str, object]) -> dict[str, object]:
+        """`metrics` with the held-out loss of the averaged weights, which gets a line of its own."""
+        if not self._main or len(self.held_out) == 0:
+            return metrics
+        found = validate(
+            self.average, self.recipe.loss, self.examples, self.held_out, self.run.space, self.recipe.train.seed,
+            labels=self.recipe.labels, device=self.device,
+        )  # fmt: skip
+        line = {"validation_loss": found.loss, "by_level": list(found.by_level), "t_bounds": list(found.bounds)}
+        log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
+        self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)
+        return {**metrics, **line}
+
+    def _draw(self) -> Path | None:
+        """A sheet of samples of the averaged weights, from the same seeds every time."""
+        if not self._main:
+            return None
+        classes = len(self.run.classes)
+        shown = min(classes, ROWS * 4) or ROWS
+        labels = self.run.labels_for(ROWS * shown, list(range(shown)) if classes else None)
+        sampling, facts = self.recipe.sample, self.run.facts
+        x = synthesize(self.average, facts.shape, sampling, Request(labels), self.device)
+        path = self.run.path / SAMPLES / f"{self.progress.step:08d}.png"
+        write_samples(path, self.run.space.decode(x), labels, facts, {"step": self.progress.step, "seed": 0})
+        return path
+
+    def _save(self) -> Path | None:
+        """Save the state, on the main process."""
+        saved = None
+        if self._main:
+            model = self.accelerator.unwrap_model(self.objective).denoiser.net
+            bare = getattr(self.optimizer, "optimizer", self.optimizer)
+            try:
+                saved = state.save(self.run, self.progress, model, self.average.net, bare, self.recipe.train.keep)
+            except OSError as error:
+                kept = next(state.states(self.run), None)
+                raise OSError(
+                    error.errno,
+                    f"could not save step {self.progress.step} ({error.strerror or error}); "
+                    + (f"{kept} is whole, and training resumes from it" if kept else "nothing was saved before"),
+                ) from error
+        self.accelerator.wait_for_everyone()
+        return saved
+
+    # --------------------------------------------------------------------------------- signals
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask for a stop after the step under way; a second one acts as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self._stop = number
+            signal.signal(number, before[signal.Signals(number)])
+
+        for s in before:
+            signal.signal(s, ask)
+        try:
+            yield
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0
+
+
+def _accelerator(run: Run) -> Accelerator:
+    """The device, precision and processes; trackers are opened.
+
+    Raises:
+        ValueError: a tracker that is unknown or not installed.
+    """
+    from accelerate import Accelerator
+
+    train = run.recipe.train
+    try:
+        accelerator = Accelerator(
+            mixed_precision=train.precision, log_with=list(train.report_to) or None, project_dir=run.path
+        )
+    except ValueError as error:
+        raise ValueError(f"report_to={list(train.report_to)}, precision={train.precision}: {error}") from None
+    opened = {t.name for t in accelerator.log_with} if train.report_to else set()
+    missing = [name for name in train.report_to if name not in {str(o) for o in opened} and name != "all"]
+    if missing:
+        raise ValueError(f"the tracker {missing[0]} is not installed; `pip install {missing[0]}`, or leave it out")
+    if train.report_to:
+        accelerator.init_trackers("reverie", config={"run": str(run.path)})
+    return accelerator

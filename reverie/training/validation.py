@@ -1,0 +1,72 @@
+"""The loss on held-out examples, by noise level, with the same noise every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reverie.conditioning import Cond
+from reverie.data import Examples
+from reverie.denoiser import Denoises
+from reverie.losses import Loss
+from reverie.spaces import Space
+from reverie.tensors import Noise, generator
+from reverie.training.batches import VALIDATION, encoded
+
+LEVELS = 8
+"""Equal shares of the loss's own distribution of times."""
+EVALUATIONS = 1024
+"""Network evaluations of one validation, about."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The held-out loss, and its part in each share of the noise levels.
+
+    `by_level[i]` is the loss where t lies between `bounds[i]` and `bounds[i + 1]`; the mean of
+    `by_level` is `loss`.
+    """
+
+    loss: float
+    by_level: tuple[float, ...]
+    bounds: tuple[float, ...]
+
+
+def validate(
+    f: Denoises, loss: Loss, examples: Examples, rows: np.ndarray, space: Space, seed: int, *, labels: bool,
+    batch: int = 128, device: torch.device | str = "cpu",
+) -> Validation:  # fmt: skip
+    """The loss of `f` on up to `EVALUATIONS` pairs of a held-out row and a noise level.
+
+    Every level has as many pairs; rows, levels and noise depend on `seed` alone.
+    """
+    each = EVALUATIONS // LEVELS
+    sums = torch.zeros(LEVELS, dtype=torch.float64)
+    draw = generator(seed, VALIDATION)
+    start = 0
+    for level in range(LEVELS):
+        chosen = rows[(start + np.arange(each)) % len(rows)]
+        start = (start + each) % len(rows)
+        u = (level + (torch.arange(each) + torch.rand(each, generator=draw, dtype=torch.float64)) / each) / LEVELS
+        eps = torch.randn((each, *examples.shape), generator=draw)
+        for first in range(0, each, batch):
+            part = slice(first, first + batch)
+            x0, label = encoded(examples, space, chosen[part], device)
+            cond = Cond(label=label) if labels and label is not None else None
+            z = eps[part].to(device)
+            with torch.no_grad():
+                sums[level] += loss(f, x0, u[part], cond, _given(z)).double().sum().cpu()
+    by_level = (sums / each).flip(0)  # u rises as t falls
+    bounds = loss.times_at(torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64), f.schedule)
+    return Validation(float(by_level.mean()), _floats(by_level), _floats(bounds))
+
+
+def _given(z: Tensor) -> Noise:
+    return lambda like: z
+
+
+def _floats(values: Tensor) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
