@@ -282,8 +282,9 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
         raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
     recipe = recipe.completed(examples.shape, examples.image)
     assert recipe.space is not None
-    space = recipe.space.fit(torch.from_numpy(np.ascontiguousarray(examples.items[np.asarray(train)])))
-    recipe = replace(recipe, space=space)
+    if recipe.space.learns:
+        rows = np.ascontiguousarray(examples.items[np.asarray(train)])
+        recipe = replace(recipe, space=recipe.space.fit(torch.from_numpy(rows)))
     facts = Facts(
         shape=examples.shape,
         image=examples.image,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from reverie.config import Part
 
 class Space(Part, abc.ABC, family="space"):
     """`encode` and `decode` between data (B, ...) and x0 (B, ...), of the same shape."""
+
+    learns: ClassVar[bool] = False
+    """Whether `fit` looks at the data."""
 
     def fit(self, data: Tensor) -> Self:
         """The space for data like these (N, ...): itself, where nothing is fitted."""
@@ -49,6 +52,7 @@ class Standardized(Space, kind="standardized"):
     A channel that is constant in the training split is left at its own scale.
     """
 
+    learns: ClassVar[bool] = True
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 

@@ -60,11 +60,12 @@ def _told(run: Run) -> dict[str, str]:
     made_by = f"Reverie {run.about.get('reverie', '?')}, torch {run.about.get('torch', '?')}"
     names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
     loss, held_out = _losses(run)
+    shape, sample = "x".join(map(str, facts.shape)), recipe.sample
     return {
         "run": str(run.path),
         "made": f"{run.about.get('created', '?')}, {made_by}",
         "data": f"{_part(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
-        "example": f"{'image' if facts.image else 'array'} of shape {'x'.join(map(str, facts.shape))}, {_part(run.space)}",
+        "example": f"{'image' if facts.image else 'array'} of shape {shape}, {_part(run.space)}",
         "classes": f"{len(run.classes)}: {names}" if run.classes else "none",
         "process": _part(recipe.schedule),
         "parameterization": f"{_part(recipe.parameterization)}, time label {_part(recipe.time_label)}",
@@ -74,7 +75,7 @@ def _told(run: Run) -> dict[str, str]:
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,
-        "sampling": f"{_part(recipe.sample.sampler)} on {_part(recipe.sample.grid)}, guidance {recipe.sample.guidance:g}",
+        "sampling": f"{_part(sample.sampler)} on {_part(sample.grid)}, guidance {sample.guidance:g}",
         "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
     }
 
@@ -90,10 +91,8 @@ def _losses(run: Run) -> tuple[str, str]:
     told = f"{train[-1]['loss']:.4g} at step {train[-1]['step']}" if train else "-"
     if not held_out:
         return told, "-"
-    first, last = held_out[0], held_out[-1]
-    return told, (
-        f"{last['validation_loss']:.4g} at step {last['step']} (at step {first['step']}: {first['validation_loss']:.4g})"
-    )
+    first, last = (f"{line['validation_loss']:.4g} at step {line['step']}" for line in (held_out[0], held_out[-1]))
+    return told, f"{last}; {first}"
 
 
 def _part(part: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +73,8 @@ def sample(
     where = device or _fastest()
     f = opened.to(where).denoiser
     began, moving = time.perf_counter(), path.suffix.lower() in ANIMATIONS
-    batches = _drawn(denoise(f, facts.shape, settings, request, where), n, batch, every=moving)
+    number = len(settings.grid(opened.schedule)) - 1
+    batches = _drawn(denoise(f, facts.shape, settings, request, where), n * (number + 1), every=moving)
     about = {
         "run": run.name,
         "reverie": opened.about.get("reverie", ""),
@@ -88,22 +90,26 @@ def sample(
     else:
         write_samples(path, frames[-1], request.labels, facts, about)
     kind = type(settings.sampler).__name__
-    number = len(settings.grid(opened.schedule)) - 1
     print(f"wrote {path}: {n} samples, {kind}, {number} steps, {time.perf_counter() - began:.1f} s")
 
 
-def _drawn(batches: Iterator[Iterator[Tensor]], n: int, batch: int, every: bool) -> list[Tensor]:
-    """x after every step, or after the last alone, of all batches together; a progress bar on a terminal."""
+def _drawn(batches: Iterator[Iterator[Tensor]], total: int, every: bool) -> list[Tensor]:
+    """x after every step, or after the last alone, of all batches together.
+
+    A progress bar on a terminal counts `total` states of samples.
+    """
     import torch
-    from rich.progress import track
+    from rich.progress import Progress
 
     columns: list[list[Tensor]] = []
-    total = (n + batch - 1) // batch
-    for states in track(batches, total=total, description="sampling", disable=total < 2, transient=True):
-        kept: list[Tensor] = []
-        for x in states:
-            kept = [*kept, x.cpu()] if every else [x]
-        columns.append([x.cpu() for x in kept])
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task("sampling", total=total)
+        for states in batches:
+            kept: list[Tensor] = []
+            for x in states:
+                kept = [*kept, x.cpu()] if every else [x]
+                progress.advance(task, len(x))
+            columns.append([x.cpu() for x in kept])
     return [torch.cat(parts) for parts in zip(*columns, strict=True)]
 
 

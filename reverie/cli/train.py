@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import sys
@@ -134,14 +135,15 @@ def _bar(reports: Iterable[Report]) -> Iterator[Report]:
         TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    average, clock, since = None, time.perf_counter(), 0
+    average, clock, since = None, math.inf, 0
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("train", total=None, loss="-", speed="-")
         for report in reports:
             if report.loss is not None:
                 average = report.loss if average is None else 0.95 * average + 0.05 * report.loss
                 since += 1
-            if (elapsed := time.perf_counter() - clock) > 1:
+            clock = min(clock, time.perf_counter())  # starts with the first report, after the first pictures
+            if (elapsed := time.perf_counter() - clock) > 1 and since:
                 progress.update(task, speed=f"{since / elapsed:.1f}")
                 clock, since = time.perf_counter(), 0
             shown = "-" if average is None else f"{average:.4f}"

@@ -82,6 +82,7 @@ class Trainer:
                 f"then, {len(self.examples)} now, or others); put them back, or begin a new run with another --out"
             )
         self._stop: int | None = None
+        self._saved_step = -1
 
     def __iter__(self) -> Iterator[Report]:
         self._set_up()
@@ -89,8 +90,9 @@ class Trainer:
             notes = self._resume()
             try:
                 yield from self._steps(notes)
-            except GeneratorExit:
-                self._save()
+            except GeneratorExit:  # the caller left the loop
+                if self._saved_step != self.progress.step:
+                    self._save()
                 raise
             finally:
                 self.accelerator.end_training()
@@ -124,7 +126,9 @@ class Trainer:
             fill(self.denoiser, saved.network, self.run.path)
             fill(self.average, saved.average, self.run.path)
             state.restore_optimizer(self.denoiser.net, self.optimizer, saved.optimizer)
-            notes = (*damaged, f"resuming at step {self.progress.step} of {self.recipe.train.steps}")
+            step, steps = self.progress.step, self.recipe.train.steps
+            done = f"finished at step {step} already; to go on, give a larger train.steps"
+            notes = (*damaged, f"resuming at step {step} of {steps}" if step < steps else done)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
         if self._main:
             log.rewind(self.run.path / METRICS, self.progress.step)
@@ -264,7 +268,7 @@ class Trainer:
 
     def _save(self) -> Path | None:
         """Save the state, on the main process."""
-        saved = None
+        saved, self._saved_step = None, self.progress.step
         if self._main:
             model = self.accelerator.unwrap_model(self.objective).denoiser.net
             bare = getattr(self.optimizer, "optimizer", self.optimizer)
@@ -314,8 +318,10 @@ def _accelerator(run: Run) -> Accelerator:
         ValueError: a tracker that is unknown or not installed.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     train = run.recipe.train
+    AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     try:
         accelerator = Accelerator(
             mixed_precision=train.precision, log_with=list(train.report_to) or None, project_dir=run.path

@@ -1,0 +1,71 @@
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+import torch
+
+from reverie.conditioning import Cond
+
+
+def full(n: int = 3) -> Cond:
+    return Cond(
+        label=torch.arange(n),
+        vector=torch.rand(n, 4),
+        tokens=torch.rand(n, 5, 4),
+        mask=torch.ones(n, 5, dtype=torch.bool),
+        image=torch.rand(n, 1, 2, 2),
+        level=torch.rand(n),
+        drop=torch.zeros(n, dtype=torch.bool),
+    )
+
+
+def test_every_field_is_mapped_and_none_stays_none():
+    cond = full()
+    doubled = cond.map(lambda v: torch.cat([v, v]))
+    for f in fields(Cond):
+        assert torch.equal(getattr(doubled, f.name), torch.cat([getattr(cond, f.name)] * 2))
+    some = Cond(label=torch.arange(3)).map(lambda v: v + 1)
+    assert some.label.tolist() == [1, 2, 3]
+    assert [f.name for f in fields(Cond) if getattr(some, f.name) is not None] == ["label"]
+    assert cond.to("cpu").label.tolist() == [0, 1, 2]
+
+
+def test_indexing_takes_the_examples():
+    cond = full()
+    for index in (slice(1, 3), torch.tensor([2, 0])):
+        part = cond[index]
+        for f in fields(Cond):
+            assert torch.equal(getattr(part, f.name), getattr(cond, f.name)[index])
+
+
+def test_given_does_not_count_drop():
+    assert not Cond().given()
+    assert not Cond(drop=torch.ones(2, dtype=torch.bool)).given()
+    assert Cond(level=torch.zeros(2)).given()
+    assert full().given()
+
+
+def test_null_drops_everyone_and_keeps_the_rest():
+    cond = full().null(3)
+    assert cond.drop.tolist() == [True] * 3
+    assert cond.label.tolist() == [0, 1, 2]
+    assert Cond().null(2).drop.tolist() == [True, True]
+
+
+def test_cat_joins_and_fills_in_who_is_not_dropped():
+    a, b = Cond(label=torch.tensor([1, 2])), Cond(label=torch.tensor([3, 4]), drop=torch.tensor([True, True]))
+    joined = Cond.cat(a, b, 2)
+    assert joined.label.tolist() == [1, 2, 3, 4]
+    assert joined.drop.tolist() == [False, False, True, True]
+    assert Cond.cat(b, a, 2).drop.tolist() == [True, True, False, False]
+    assert Cond.cat(a, a, 2).drop is None
+    both = Cond(drop=torch.tensor([False, True]))
+    assert Cond.cat(both, both, 2).drop.tolist() == [False, True, False, True]
+
+
+def test_conditions_are_frozen_and_named():
+    with pytest.raises(FrozenInstanceError):
+        full().label = None
+    with pytest.raises(TypeError):
+        Cond(torch.arange(3))
+    with pytest.raises(TypeError):
+        Cond(lable=torch.arange(3))
