@@ -1,8 +1,8 @@
 """The observed order of every deterministic sampler on every schedule, against a known solution.
 
 The data are a Gaussian with a mean and standard deviations of its own in each of three dimensions, so
-the denoiser is exact and so is the curve that the flow ODE takes x_1 along (`Gaussian.solution`).
-From t = 1 to t = 0 in N steps, e(N) is the largest error at t = 0; the order between N and 2 N is
+the denoiser is exact and so is the curve that the flow ODE takes x along (`Gaussian.solution`). From a
+grid's first time to t = 0 in N steps, e(N) is the largest error at t = 0; the order between N and 2 N is
 log2(e(N) / e(2 N)). Prints a table and writes it, with date, commit and machine.
 
     python benchmarks/order.py                                 # results/order.md, some seconds
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 DOUBLE = torch.float64
 MEAN, STD = torch.tensor([0.7, -0.4, 1.1], dtype=DOUBLE), torch.tensor([0.8, 0.5, 1.2], dtype=DOUBLE)
 START = torch.tensor([0.3, -1.1, 0.8], dtype=DOUBLE)
-"""Where x_1 lies, in standard deviations from its mean."""
+"""Where x starts, in standard deviations from its mean."""
 
 
 def quadratic(schedule: reverie.Schedule, steps: int) -> torch.Tensor:

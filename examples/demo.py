@@ -31,7 +31,7 @@ NEAR = 5  # percent
 
 def train(out: Path, seconds: float, settings: list[str]) -> tuple[reverie.Run, float]:
     """A run of the digits recipe, trained until its last step or until the time is up."""
-    recipe, _ = composed(["digits", "train.steps=700", *settings])
+    recipe, _ = composed(["digits", "train.steps=700", "train.validate_every=100", *settings])
     examples = recipe.data.load()
     run = begin(out, recipe, examples)
     began = time.perf_counter()
@@ -129,9 +129,12 @@ img {{ max-width: 100%; height: auto }} figcaption {{ color: #555; font-size: .9
 </style><h1>Digits from noise</h1>
 <p>A {type(recipe.net).__name__.removesuffix("Config")} trained for {seconds:.0f} seconds, {steps} steps of
 {recipe.train.batch}, on {facts.train} real handwritten digits of 8x8 pixels; {facts.validation} were held out.
-Sampled with {type(run.sampler).__name__} in {len(run.grid(run.schedule)) - 1} steps, guidance {recipe.sample.guidance:g}.</p>
+Sampled with {type(run.sampler).__name__} in {len(run.grid(run.schedule)) - 1} steps,
+guidance {recipe.sample.guidance:g}.</p>
 <table>{rows}</table>
-{picture("grid.png", "Ten samples of each class")}{picture("denoising.gif", "From noise to digits")}{picture("loss.png", "Loss over training")}
+{picture("grid.png", "Ten samples of each class")}
+{picture("denoising.gif", "From noise to digits")}
+{picture("loss.png", "Loss over training")}
 <p>Everything here comes from the folder <code>{html.escape(str(run.path))}</code>; draw more with
 <code>reverie sample {html.escape(str(run.path))} -n 64 --out more.png</code>.</p></html>"""
     path = folder / "summary.html"

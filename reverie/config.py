@@ -25,7 +25,6 @@ import difflib
 import importlib
 import json
 import pkgutil
-import sys
 import tomllib
 import types
 import typing
@@ -56,14 +55,13 @@ class Part:
 def registered(family: type[Part]) -> dict[str, type[Part]]:
     """Every part of `family` by its kind, in alphabetical order.
 
-    Imports the modules of the package in which the family is defined, so that a part in a file of
-    its own there needs no other mention anywhere.
+    A family that is defined in a package of its own, such as `reverie.samplers`, has all modules of
+    that package imported, so that a part in a file of its own there needs no other mention anywhere.
     """
-    home = sys.modules[family.__module__]
-    if family.__module__.endswith(".base"):
-        home = importlib.import_module(family.__module__.removesuffix(".base"))
-    for found in pkgutil.iter_modules(getattr(home, "__path__", [])):
-        importlib.import_module(f"{home.__name__}.{found.name}")
+    home = family.__module__.rpartition(".")[0]
+    if "." in home:
+        for found in pkgutil.iter_modules(importlib.import_module(home).__path__):
+            importlib.import_module(f"{home}.{found.name}")
     return dict(sorted(family._kinds.items()))
 
 

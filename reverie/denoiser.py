@@ -59,7 +59,8 @@ class Denoiser(nn.Module):
         """The prediction for x (B, ...) at t, (B,) or ()."""
         level = self.schedule.at(t, like=x)
         first = next(self.net.parameters(), x)
-        label = self.label(level).flatten().to(x.device, first.dtype).expand(x.shape[0])
+        exact = torch.promote_types(first.dtype, torch.float32)  # half precision would round large labels
+        label = self.label(level).flatten().to(x.device, exact).expand(x.shape[0])
         out = self.net((self.parameterization.scale(level) * x).to(first.dtype), label, cond)
         return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
 

@@ -11,7 +11,8 @@ Pictures carry the settings and seeds they were made with; see `reverie.pictures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ from reverie.runs import Facts
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-ANIMATIONS = (".gif", ".webp")
+ANIMATIONS = {".gif": 65_535, ".webp": 16_383}
+"""Endings, and the most pixels a side that the format has."""
 STILLS = (".png", ".npz", ".npy", "")
 MOST_ROWS = 32
 """With more classes than this, a sheet is in the order of the samples."""
@@ -39,7 +41,7 @@ def check_output(path: Path, image: bool) -> None:
         ValueError: the ending is unknown, or is a picture of data that are none.
     """
     suffix = path.suffix.lower()
-    if suffix not in ANIMATIONS + STILLS:
+    if suffix not in (*ANIMATIONS, *STILLS):
         raise ValueError(
             f"{path} ends in {suffix}, which stands for nothing here; write .png (a sheet), a folder (single PNGs), "
             f".npz or .npy (arrays), .gif or .webp (an animation)"
@@ -63,6 +65,17 @@ def sheet(samples: np.ndarray, labels: Sequence[int | None], classes: Sequence[s
     return pictures.sheet([samples[place == k] for k in range(len(kinds))], row_labels=[classes[k] for k in kinds])
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the system inside name the file, whoever raised them."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_samples(
     path: Path, samples: Tensor, labels: Sequence[int | None], facts: Facts, about: dict[str, Any]
 ) -> None:
@@ -72,23 +85,25 @@ def write_samples(
         OSError: the disk is full or cannot be written; what was there is as it was.
     """
     suffix = path.suffix.lower()
-    if suffix in (".npz", ".npy"):
-        _write_arrays(path, array(samples, facts.image), labels)
-    elif suffix == "":
-        for i, sample in enumerate(samples.numpy()):
-            number = int(about.get("start", 0)) + i
-            own = about | {"sample": number, "label": labels[i]}
-            pictures.save_png(_single(sample), path / f"{number:06d}.png", own)
-    elif facts.image:
-        pictures.save_png(sheet(samples.numpy(), labels, facts.classes), path, about)
-    else:
-        _plot(path, samples, labels, facts, about)
+    with _named(path):
+        if suffix in (".npz", ".npy"):
+            _write_arrays(path, array(samples, facts.image), labels)
+        elif suffix == "":
+            for i, sample in enumerate(samples.numpy()):
+                number = int(about.get("start", 0)) + i
+                own = about | {"start": number, "n": 1, "labels": [labels[i]]}
+                pictures.save_png(_single(sample), path / f"{number:06d}.png", own)
+        elif facts.image:
+            pictures.save_png(sheet(samples.numpy(), labels, facts.classes), path, about)
+        else:
+            _plot(path, samples, labels, facts, about)
 
 
 def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None]) -> None:
     with atomic(path) as temp, temp.open("wb") as file:
-        if path.suffix.lower() == ".npy":
-            np.save(file, values)
+        if path.suffix.lower() == ".npy":  # numpy's own `save` does not say why a disk takes no more
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+            file.write(values.data)
         elif any(label is None for label in labels):
             np.savez(file, arr_0=values)
         else:
@@ -122,7 +137,12 @@ def write_animation(
     """Write an animation of sheets, each of images (N, C, H, W) uint8.
 
     Raises:
+        ValueError: more samples than a picture of that format can hold.
         OSError: the disk is full or cannot be written; what was there is as it was.
     """
     shown = [sheet(frame.numpy(), labels, facts.classes) for frame in frames]
-    pictures.save_animation(shown, path, fps=min(max(len(shown) / 4, 4), 25), metadata=about)
+    longest, most = max(shown[0].size), ANIMATIONS[path.suffix.lower()]
+    if longest > most:
+        raise ValueError(f"{path} would be {longest} pixels long; the format has at most {most}: draw fewer samples")
+    with _named(path):
+        pictures.save_animation(shown, path, fps=min(max(len(shown) / 4, 4), 25), metadata=about)

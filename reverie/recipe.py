@@ -7,6 +7,7 @@ What depends on the data (`space`, `net`) may be left out and is filled in by `c
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +90,7 @@ class Sampling:
     """How a run is sampled unless told otherwise.
 
     Raises:
-        ValueError: a negative guidance scale.
+        ValueError: a negative guidance scale, or a number that is not finite.
     """
 
     sampler: Sampler = field(default_factory=Heun)
@@ -100,6 +101,7 @@ class Sampling:
     """Hold the predicted data inside the range of pixels, [-1, 1]."""
 
     def __post_init__(self) -> None:
+        check_finite(config.to_data(self))
         if self.guidance < 0:
             raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
 
@@ -109,7 +111,7 @@ class Recipe:
     """Data, process, network, loss, training and sampling of a run.
 
     Raises:
-        ValueError: parts that cannot work together, with what would.
+        ValueError: parts that cannot work together, with what would; a number that is not finite.
     """
 
     data: Data
@@ -127,6 +129,7 @@ class Recipe:
     sample: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
+        check_finite(config.to_data(self))
         self.parameterization.check(self.schedule)
         self.sample.grid(self.schedule)
 
@@ -136,6 +139,22 @@ class Recipe:
         if isinstance(space, Pixels) and not image:
             raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
         return dataclasses.replace(self, space=space, net=self.net or suited(shape))
+
+
+def check_finite(data: config.Plain, where: str = "") -> None:
+    """Refuse plain data with a number that no computation, and no JSON, has a use for.
+
+    Raises:
+        ValueError: a NaN or an infinity, named by its dotted key.
+    """
+    if isinstance(data, dict):
+        for key, value in data.items():
+            check_finite(value, f"{where}.{key}" if where else key)
+    elif isinstance(data, list):
+        for value in data:
+            check_finite(value, where)
+    elif isinstance(data, float) and not math.isfinite(data):
+        raise ValueError(f"{where} must be a finite number; given {data}")
 
 
 def library() -> dict[str, Path]:

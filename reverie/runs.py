@@ -12,7 +12,6 @@ Nothing is unpickled and nothing imported by a name found in a file.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from reverie.data import Examples
 from reverie.denoiser import Denoiser
 from reverie.files import atomic, write_json
 from reverie.grids import Grid
+from reverie.locking import locked
 from reverie.recipe import Recipe, Sampling
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
@@ -85,15 +85,38 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: the file is missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    return read_with_metadata(path)[0]
+
+
+def read_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file and what else it says; its `sha256`, if it has one, is checked.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
-        return dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
+    if "sha256" in metadata and metadata["sha256"] != digest(tensors):
+        raise ValueError(f"{path} is damaged: its tensors are not what was written")
+    return tensors, metadata
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name].detach().to("cpu").contiguous()
+        found.update(f"{name} {t.dtype} {tuple(t.shape)};".encode())
+        found.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -106,7 +129,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
     with atomic(path) as temp:
-        temp.write_bytes(save(plain, dict(metadata or {})))
+        temp.write_bytes(save(plain, dict(metadata) if metadata else None))  # no tensors and {} make a damaged file
 
 
 def fill(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -115,7 +138,15 @@ def fill(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
     Raises:
         ValueError: they are another network's; the first few misfits are named.
     """
-    own = denoiser.net.state_dict()
+    wrong = misfits(denoiser.net.state_dict(), weights)
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}")
+    denoiser.net.load_state_dict(dict(weights))
+
+
+def misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
+    """In what the names and shapes of `weights` differ from those of a network's `own`, in words."""
     wrong = [f"{k} is missing" for k in own if k not in weights]
     wrong += [f"{k} is not in the network" for k in weights if k not in own]
     wrong += [
@@ -123,10 +154,7 @@ def fill(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
         for k, v in own.items()
         if k in weights and weights[k].shape != v.shape
     ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}")
-    denoiser.net.load_state_dict(dict(weights))
+    return wrong
 
 
 # --------------------------------------------------------------------------------------- run
@@ -268,7 +296,8 @@ class Run:
 
     def save_model(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Replace the averaged weights, whole or not at all."""
-        write_tensors(self.path / MODEL, weights, {"format": str(FORMAT), "step": str(step), "reverie": __version__})
+        about = {"format": str(FORMAT), "step": str(step), "reverie": __version__, "sha256": digest(weights)}
+        write_tensors(self.path / MODEL, weights, about)
 
 
 def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Run:
@@ -278,7 +307,7 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
         ValueError: the folder already holds something, or the recipe does not fit the data.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
         raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
     recipe = recipe.completed(examples.shape, examples.image)
     assert recipe.space is not None
@@ -332,10 +361,13 @@ def load(path: Path | str) -> Run:
         raise ValueError(f"{path} is not a run folder: it has no {CONFIG}. `reverie train` makes one")
     data = config.read_file(file)
     found = data.get("format")
-    if not isinstance(found, int):
+    if not isinstance(found, int) or found < 1:
         raise ValueError(f"{file} has no format number, so it is not Reverie's")
+    about = data.get("about") or {}
+    if not isinstance(about, dict):
+        raise ValueError(f"{file}: about must be a table of versions; given {about!r}")
     if found > FORMAT:
-        writer = dict(data.get("about") or {}).get("reverie", "of a newer version")
+        writer = about.get("reverie", "of a newer version")
         raise ValueError(
             f"{file} has format {found}, written by Reverie {writer}; "
             f"this is {__version__}, which reads up to format {FORMAT}. Upgrade: pip install -U reverie"
@@ -348,9 +380,9 @@ def load(path: Path | str) -> Run:
         recipe = config.from_data(Recipe, data.get("recipe"), "")
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    if not facts.shape or math.prod(facts.shape) < 1 or recipe.space is None or recipe.net is None:
+    if not facts.shape or min(facts.shape) < 1 or recipe.space is None or recipe.net is None:
         raise ValueError(f"{file} is incomplete: it must name facts.shape, space and net")
-    return Run(path, recipe, facts, {str(k): str(v) for k, v in dict(data.get("about") or {}).items()})
+    return Run(path, recipe, facts, {str(k): str(v) for k, v in about.items()})
 
 
 def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, config.Plain]]:
@@ -374,7 +406,8 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
     do not change which numbers belong to a step; the run takes them over.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, or something else.
+        ValueError: the folder holds a run of another recipe, or something else, or the settings
+            would change under a process that is training there.
     """
     path = Path(path)
     if not (path / CONFIG).is_file():
@@ -391,5 +424,6 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
         )
     if differ:
         run = Run(path, replace(run.recipe, train=recipe.train, sample=recipe.sample), run.facts, run.about)
-        write_config(run)
+        with locked(path):  # a run under way keeps the settings it began with
+            write_config(run)
     return run

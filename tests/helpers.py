@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from reverie.config import Part, registered
+from reverie.config import Part, hints, registered
 from reverie.exact import Gaussian, GaussianMixture
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Ancestral, Heun, Sampler
@@ -16,11 +18,16 @@ from reverie.tensors import host
 DOUBLE = torch.float64
 
 EXAMPLES = {"given": GivenBetas((0.1, 0.2, 0.5))}
-"""Parts that have a field without a default, hence need an example here."""
+"""Parts that need an example: a field that is not text has no default."""
 
 
 def default(cls: type[Part]) -> Part:
-    return EXAMPLES[cls.kind] if cls.kind in EXAMPLES else cls()
+    """A part with its default settings; text without a default, such as a path, is "given"."""
+    if cls.kind in EXAMPLES:
+        return EXAMPLES[cls.kind]
+    known = hints(cls)
+    needed = [f.name for f in fields(cls) if f.init and f.default is MISSING and f.default_factory is MISSING]
+    return cls(**{name: "given" for name in needed if known[name] in (str, Path)})
 
 
 def defaults(family: type[Part]) -> dict[str, Part]:
@@ -48,7 +55,7 @@ SCHEDULES: dict[str, Schedule] = {
 """Every registered schedule, and tables with other rules."""
 
 SAMPLERS: dict[str, Sampler] = {
-    **{kind: sampler for kind, sampler in defaults(Sampler).items()},
+    **defaults(Sampler),
     "ancestral_half": Ancestral(0.5),
     "ancestral_upper": Ancestral(1.0),
     "ddim_half": DDIM(0.5),

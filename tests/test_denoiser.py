@@ -7,7 +7,7 @@ from helpers import DOUBLE, SCHEDULES, Stub, close, defaults, every_schedule, la
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Clipped, Denoiser, Rescheduled
-from reverie.parameterizations import EDM, V, Eps, Parameterization
+from reverie.parameterizations import Eps, Parameterization, V
 from reverie.samplers import DDIM
 from reverie.sampling import generate
 from reverie.schedules import VE, Cosine, Flow, LinearVP, Table

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from helpers import DOUBLE, close, every_schedule, gaussian, labelled, mixture, quadratic, randn
+from helpers import DOUBLE, close, every_schedule, gaussian, labelled, mixture, randn
 
 from reverie.conditioning import Cond
 from reverie.exact import FiniteData, Gaussian, GaussianMixture
@@ -50,7 +50,9 @@ def test_a_class_is_the_mixture_of_its_own_components():
 
 @pytest.mark.parametrize("t", [0.0, 0.2, 0.8])
 def test_density_integrates_to_one(t):
-    f = GaussianMixture(Flow(), torch.tensor([[-1.0], [2.0]]).double(), torch.tensor([0.3, 0.8]), torch.tensor([1.0, 3]))
+    f = GaussianMixture(
+        Flow(), torch.tensor([[-1.0], [2.0]]).double(), torch.tensor([0.3, 0.8]), torch.tensor([1.0, 3])
+    )
     x = torch.linspace(-12, 12, 24_001, dtype=DOUBLE)
     density = f.log_density(x[:, None], t).exp()
     assert float(torch.trapezoid(density, x)) == pytest.approx(1, abs=1e-10)

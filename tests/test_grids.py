@@ -50,12 +50,18 @@ def test_uniform():
     assert Uniform(7, 0.8).with_steps(3) == Uniform(3, 0.8)
 
 
-@pytest.mark.parametrize(("steps", "low", "high", "rho"), [(18, 0.002, 80.0, 7.0), (5, 0.05, 9.0, 3.0), (2, 0.1, 1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("steps", "low", "high", "rho"), [(18, 0.002, 80.0, 7.0), (5, 0.05, 9.0, 3.0), (2, 0.1, 1.0, 1.0)]
+)
 def test_karras_is_eq_5(steps, low, high, rho):
     grid = Karras(steps, low, high, rho)
-    sigma = [(high ** (1 / rho) + i / (steps - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(steps)]
+    sigma = [
+        (high ** (1 / rho) + i / (steps - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(steps)
+    ]
     for schedule in (VE(), Flow(), Cosine()):
-        assert close((ratio(schedule, grid(schedule)[:-1]) / torch.tensor(sigma, dtype=DOUBLE)).log(), [0.0] * steps, 1e-10)
+        assert close(
+            (ratio(schedule, grid(schedule)[:-1]) / torch.tensor(sigma, dtype=DOUBLE)).log(), [0.0] * steps, 1e-10
+        )
     assert Karras() == Karras(18, 0.002, 80.0, 7.0)
     assert grid.with_steps(9) == Karras(9, low, high, rho)
 
@@ -174,4 +180,6 @@ def test_times_are_shown_in_the_message():
 
 def test_grids_serve_any_schedule_by_its_log_snr():
     for schedule in (LinearVP(), Flow(), Table()):
-        assert close(ratio(schedule, Karras(5, 0.02, 30.0)(schedule)[:-1]), ratio(VE(), Karras(5, 0.02, 30.0)(VE())[:-1]), 1e-8)
+        assert close(
+            ratio(schedule, Karras(5, 0.02, 30.0)(schedule)[:-1]), ratio(VE(), Karras(5, 0.02, 30.0)(VE())[:-1]), 1e-8
+        )

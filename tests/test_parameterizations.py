@@ -5,7 +5,7 @@ import torch
 from helpers import DOUBLE, SCHEDULES, cases, close, defaults, every_schedule, named, randn
 
 from reverie.denoiser import Denoiser
-from reverie.parameterizations import EDM, V, X0, Eps, Parameterization, Score, Velocity, rates_at
+from reverie.parameterizations import EDM, X0, Eps, Parameterization, Score, V, Velocity, rates_at
 from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Table
 from reverie.tensors import host
 

@@ -43,7 +43,7 @@ def test_every_pair_of_notations_round_trips(schedule, first, second):
         once = build(read(truth, first, rates), x, level, first, rates)
         twice = build(read(once, second, rates), x, level, second, rates)
         for q in (once, twice):
-            # An error in eps is alpha / sigma times one in x0, and the other way round: that is conditioning, not error.
+            # An error in eps is alpha / sigma times one in x0, or the other way round: conditioning, not error.
             assert close(level.alpha * q.x0, level.alpha * X0, 1e-12)
             assert close(level.sigma * q.eps, level.sigma * EPS, 1e-12)
             assert close(level.alpha * q.x0 + level.sigma * q.eps, x, 1e-12)
@@ -182,6 +182,15 @@ def test_posterior_at_the_data_is_the_prediction(schedule):
     assert close(mean, X0)
     assert close(log_var, math.log(1e-20), 1e-12)
     assert close(posterior(q, b, 1.0)[1], (a.sigma**2).log(), 1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_a_step_to_the_same_level_stays_with_the_least_variance(fraction):
+    level = Flow().at(host(0.5), like=X0)
+    x = 0.5 * X0 + 0.5 * EPS
+    mean, log_var = posterior(Prediction(x, level, X0, EPS), level, fraction)
+    assert close(mean, x)
+    assert close(log_var, math.log(1e-20), 1e-12)
 
 
 @pytest.mark.parametrize("schedule", **named(cosine=Cosine(), flow=Flow()))

@@ -223,6 +223,7 @@ def test_table_is_linear_in_alpha_down_to_zero():
 def test_table_of_a_list_is_a_table_of_given_betas():
     assert Table([0.1, 0.2]) == Table(GivenBetas((0.1, 0.2)))
     assert Table() == Table.linear() == Table(LinearBetas(1000, 1e-4, 0.02))
+    assert Table.cosine() == Table(CosineBetas())
     assert Table.cosine(8, 0.01, 0.9) == Table(CosineBetas(8, 0.01, 0.9))
     assert Table.linear(8, 0.01, 0.9) == Table(LinearBetas(8, 0.01, 0.9))
 

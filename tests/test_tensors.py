@@ -84,7 +84,9 @@ def test_one_seed_a_sample():
 
 
 def test_generators_depend_on_the_whole_key():
-    drawn = {key: float(torch.rand((), generator=generator(*key), dtype=DOUBLE)) for key in [(0, 0), (1, 1), (0, 1), (1, 0)]}
+    drawn = {
+        key: float(torch.rand((), generator=generator(*key), dtype=DOUBLE)) for key in [(0, 0), (1, 1), (0, 1), (1, 0)]
+    }
     assert len(set(drawn.values())) == 4
     assert drawn[1, 0] == float(torch.rand((), generator=generator(1, 0), dtype=DOUBLE))
 

@@ -46,7 +46,7 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
         elif data is not None:
             raise ValueError(f"two sources of data, {name} and {word}; give one")
         else:
-            name, data = Path(word).stem or word, config.to_data(resolve(word))
+            name, data = Path(word).resolve().stem or "run", config.to_data(resolve(word))
     layers: list[dict[str, config.Plain]] = [] if chosen is None else [config.read_file(chosen)]
     layers += [] if data is None else [{"data": data}]
     try:

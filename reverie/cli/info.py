@@ -86,8 +86,8 @@ def _losses(run: Run) -> tuple[str, str]:
     from reverie.training.log import lines
 
     metrics = lines(run.path / METRICS)
-    train = [line for line in metrics if "loss" in line]
-    held_out = [line for line in metrics if "validation_loss" in line]
+    train = [line for line in metrics if isinstance(line.get("loss"), float)]
+    held_out = [line for line in metrics if isinstance(line.get("validation_loss"), float)]
     told = f"{train[-1]['loss']:.4g} at step {train[-1]['step']}" if train else "-"
     if not held_out:
         return told, "-"

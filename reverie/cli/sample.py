@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,7 @@ def sample(
     request = Request(opened.labels_for(n, _labels(label)), seed, start, batch)
     path = out or run / "samples" / f"seed{seed}-from{start}-n{n}.png"
     check_output(path, facts.image)
-    where = device or _fastest()
+    where = _fastest() if device is None else _usable(device)
     f = opened.to(where).denoiser
     began, moving = time.perf_counter(), path.suffix.lower() in ANIMATIONS
     number = len(settings.grid(opened.schedule)) - 1
@@ -129,13 +130,28 @@ def _settings(
         data = config.merged(data, config.parse_override(word))
     settings = config.from_data(Sampling, data, "")
     assert isinstance(settings, Sampling)
-    return run.settings(settings.sampler, settings.grid, steps, settings.guidance if guidance is None else guidance)
+    return replace(
+        settings,
+        grid=settings.grid if steps is None else settings.grid.with_steps(steps),
+        guidance=settings.guidance if guidance is None else guidance,
+    )
 
 
 def _labels(text: str | None) -> list[int | str | None] | None:
     if text is None:
         return None
     return [None if word.strip() == "none" else word.strip() for word in text.split(",")]
+
+
+def _usable(device: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"device {device!r} cannot be used here ({why}); write cpu, cuda or mps") from None
+    return device
 
 
 def _fastest() -> str:

@@ -53,8 +53,9 @@ def train(
 
     from reverie.runs import begin
     from reverie.training import Trainer
+    from reverie.training.trainer import on_cpu
 
-    processes = PartialState()
+    processes = PartialState(cpu=on_cpu())
     if out is None:
         if processes.num_processes > 1:
             raise ValueError("several processes need to know their folder: give --out")
@@ -101,7 +102,7 @@ def show(reports: Iterable[Report], quiet: bool = False) -> int | None:
 
 def _line(report: Report) -> str:
     """What a log should say of a report; empty for nothing."""
-    parts = [note + "\n" for note in report.notes]
+    lines = list(report.notes)
     told = {k: v for k, v in report.metrics.items() if isinstance(v, float)}
     names = ("loss", "validation_loss", "lr", "grad_norm", "steps_per_second")
     shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
@@ -110,11 +111,11 @@ def _line(report: Report) -> str:
     if report.saved:
         shown.append(f"saved {report.saved.name}")
     if shown:
-        parts.append(f"step {report.step}/{report.steps}: {', '.join(shown)}")
+        lines.append(f"step {report.step}/{report.steps}: {', '.join(shown)}")
     if report.stopped:
         name = signal.Signals(report.stopped).name
-        parts.append(f"\nstopped at step {report.step} by {name}; to resume, run the same command again")
-    return "".join(parts)
+        lines.append(f"stopped at step {report.step} by {name}; to resume, run the same command again")
+    return "\n".join(lines)
 
 
 def _plain(reports: Iterable[Report]) -> Iterator[Report]:

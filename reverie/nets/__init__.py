@@ -44,9 +44,10 @@ def suited(shape: tuple[int, ...]) -> NetConfig:
         return MLPConfig()
     longer = max(shape[1:])
     if longer <= 16:
-        return DiTConfig()
+        return DiTConfig(depth=4)
     levels = next(n for n in range(2, 6) if n == 5 or longer <= 8 * 2 ** (n - 1))
-    return UNetConfig(width=32 if longer <= 64 else 64, multipliers=(1, 2, 2, 4, 4)[:levels], blocks=1)
+    width, multipliers = 32 if longer <= 64 else 64, (1, 2, 2, 4, 4)[:levels]
+    return UNetConfig(width=width, multipliers=multipliers, blocks=1, attention=8)
 
 
 def parameters(net: nn.Module) -> int:

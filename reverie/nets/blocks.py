@@ -1,6 +1,7 @@
 """What backbones are built of.
 
-Letters in shapes: B batch, C channels, H height, W width of an image, L tokens, E width of a token or embedding.
+Letters in shapes: B batch, C channels, H height, W width of an image, L tokens,
+E width of a token or an embedding.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -91,10 +91,11 @@ class ImageAttention(nn.Module):
 class ResidualBlock(nn.Module):
     """(B, C, H, W) and an embedding (B, E) -> (B, C', H, W).
 
-        h' = skip(h) + conv(SiLU(norm(conv(SiLU(norm(h)))) * (1 + scale) + shift)),  (scale, shift) = Linear(e)
+        h' = skip(h) + conv(SiLU(norm(conv(SiLU(norm(h)))) * (1 + scale) + shift))
+        (scale, shift) = Linear(e)
 
-    with the SiLU of the second half applied after scale and shift (Ho et al., 2020; scale-shift:
-    Dhariwal & Nichol, 2021, section 3.1). The last convolution starts at 0, the block as its skip.
+    Ho et al., 2020; scale and shift: Dhariwal & Nichol, 2021, section 3.1. The last convolution
+    starts at 0, the block as its skip.
     """
 
     def __init__(self, channels: int, out: int, embedding: int, dropout: float = 0.0) -> None:
@@ -139,4 +140,4 @@ class Upsample(nn.Conv2d):
 
 def modulate(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """h * (1 + scale) + shift for `h` (B, L, E) and the others (B, E)."""
-    return torch.addcmul(shift[:, None], h, 1 + scale[:, None])
+    return h * (1 + scale[:, None]) + shift[:, None]

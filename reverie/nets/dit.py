@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.conditioning import Cond
@@ -115,10 +116,11 @@ class DiTBlock(nn.Module):
         width, hidden = config.width, config.width * config.mlp_ratio
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.attention = SelfAttention(width, config.heads)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
+        self.inner = nn.Linear(width, hidden)
+        self.outer = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(config.dropout)
         self.modulation = zeroed(nn.Linear(width, 6 * width))
-        for layer in (self.attention.qkv, self.attention.out, self.mlp[0], self.mlp[2]):
+        for layer in (self.attention.qkv, self.attention.out, self.inner, self.outer):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -126,4 +128,6 @@ class DiTBlock(nn.Module):
         """`h` is (B, L, E), `e` (B, E)."""
         scale, shift, gate, scale2, shift2, gate2 = self.modulation(e).chunk(6, dim=1)
         h = h + gate[:, None] * self.dropout(self.attention(modulate(self.norm(h), scale, shift)))
-        return h + gate2[:, None] * self.dropout(self.mlp(modulate(self.norm(h), scale2, shift2)))
+        inner = F.gelu(self.inner(modulate(self.norm(h), scale2, shift2)), approximate="tanh")
+        out: Tensor = h + gate2[:, None] * self.dropout(self.outer(inner))
+        return out

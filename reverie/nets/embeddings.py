@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.conditioning import Cond
@@ -68,7 +69,7 @@ def check_labels(label: Tensor, classes: int) -> None:
         ValueError: a label is out of range or no integer, or the network knows no labels at all.
     """
     if classes == 0:
-        raise ValueError("this network was built without labels (classes=0); give no label, or build it with classes")
+        raise ValueError("this network was built without labels; give none, or build it with classes")
     if label.dtype.is_floating_point or label.dtype.is_complex or label.dtype == torch.bool:
         raise ValueError(f"labels must be integers in 0..{classes - 1}, given {label.dtype}")
     outside = sorted({int(v) for v in label.flatten().tolist() if not 0 <= v < classes})
@@ -93,15 +94,17 @@ class Conditioning(nn.Module):
             raise ValueError(f"the number of classes cannot be negative, given {classes}")
         self.width = width
         self.classes = classes
-        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.time_in = nn.Linear(width, width)
+        self.time_out = nn.Linear(width, width)
         self.table = nn.Embedding(classes + 1, width) if classes else None
 
     def forward(self, label: Tensor, cond: Cond | None) -> Tensor:
         """`label` is (B,), the time label; the result is (B, E) in the dtype of the weights."""
-        e = self.time(sinusoidal(label, self.width).to(self.time[0].weight.dtype))
+        e = sinusoidal(label, self.width).to(self.time_in.weight.dtype)
+        e = self.time_out(F.silu(self.time_in(e)))
         if self.table is not None:
             e = e + self.table(self._rows(label, cond))
-        return nn.functional.silu(e)
+        return F.silu(e)
 
     def _rows(self, label: Tensor, cond: Cond | None) -> Tensor:
         """(B,) int64, the row of the table for each example."""

@@ -6,6 +6,7 @@ Letters in shapes: B batch, C channels, H height, W width of an image, E width o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,8 @@ class UNetConfig(NetConfig, kind="unet"):
         """Refuse settings that no network has."""
         at_least_one(self.kind, width=self.width, blocks=self.blocks, head_width=self.head_width)
         a_fraction(self.kind, self.dropout)
+        if self.attention < 0:
+            raise ValueError(f"attention of net 'unet' must be a side in pixels or 0, given {self.attention}")
         if not self.multipliers:
             raise ValueError("multipliers of net 'unet' need at least one level, such as (1, 2, 2)")
         at_least_one(self.kind, multipliers=min(self.multipliers))
@@ -78,13 +81,13 @@ class UNet(nn.Module):
 
         self.conditioning = Conditioning(embedding, classes)
         self.down_in = nn.ModuleList([nn.Conv2d(channels, widths[0], 3, padding=1)])
-        self.down_in.extend(Downsample(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.down_in.extend(Downsample(a, b) for a, b in pairwise(widths))
         self.down = nn.ModuleList(level(w, [w] * config.blocks, i) for i, w in enumerate(widths))
         self.middle_in = Stage(widths[-1], widths[-1], embedding, config.dropout, config.head_width)
         self.middle_out = Stage(widths[-1], widths[-1], embedding, config.dropout)
         self.up = nn.ModuleList(level(w, [2 * w] * (config.blocks + 1), i) for i, w in enumerate(widths))
         self.up_out = nn.ModuleList([nn.Identity()])
-        self.up_out.extend(Upsample(b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.up_out.extend(Upsample(b, a) for a, b in pairwise(widths))
         self.norm = nn.GroupNorm(groups(widths[0]), widths[0])
         self.out = zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
 

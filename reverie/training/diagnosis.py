@@ -18,16 +18,16 @@ class NonFiniteError(RuntimeError):
 
 
 def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str, str]:
-    """The noise levels and the first tensor that is not finite, in words.
+    """The noise levels of the examples concerned and the first tensor that is not finite, in words.
 
     The batch is evaluated again with a hook on every module: weights are looked at first, then the
     data, then each module's output in the order of computation, then the loss, then the gradients.
     """
     for name, p in denoiser.named_parameters():
         if found := non_finite(p.detach()):
-            return "", f"the weight {name} ({found})"
+            return _levels(denoiser, loss, batch, batch.u), f"the weight {name} ({found})"
     if found := non_finite(batch.x0):
-        return "", f"the data ({found})"
+        return _levels(denoiser, loss, batch, batch.x0.flatten(1).sum(1)), f"the data ({found})"
     seen: list[str] = []
 
     def hook(name: str) -> Callable[..., None]:
@@ -58,6 +58,7 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str,
 
 
 def _levels(denoiser: Denoiser, loss: Loss, batch: Batch, values: Tensor) -> str:
+    """Those of the examples whose `values` (B,) are not finite, or of all."""
     t = loss.times_at(batch.u, denoiser.schedule)
     bad = ~torch.isfinite(values).cpu()
     t = (t[bad] if bool(bad.any()) else t).sort().values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,36 +17,40 @@ def append(path: Path, line: Mapping[str, object]) -> None:
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    text = json.dumps(line, default=str)
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except ValueError:
-        text = json.dumps({k: None if isinstance(v, float) and v - v != 0 else v for k, v in line.items()}, default=str)
+    text = json.dumps(_finite(line), default=str, allow_nan=False)
     with path.open("a", encoding="utf-8") as file:
         file.write(text + "\n")
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
+def _finite(value: object) -> object:
+    """`value` with None for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a metrics file; a last line cut short by a kill is left out."""
+    """The objects of a metrics file that belong to a step.
+
+    A line that is none is left out: the last may have been cut short by a kill.
+    """
     found: list[dict[str, Any]] = []
     if not path.exists():
         return found
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict):
+        if isinstance(line, dict) and type(line.get("step")) is int:
             found.append(line)
     return found
 
 
 def rewind(path: Path, step: int) -> None:
     """Drop the lines after `step`, which a resumed run writes again."""
-    kept = [line for line in lines(path) if int(str(line.get("step", 0))) <= step]
+    kept = [line for line in lines(path) if line["step"] <= step]
     if path.exists():
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

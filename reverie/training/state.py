@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.files import write_json
-from reverie.runs import STATE, Run, read_tensors, write_tensors
+from reverie.runs import CONFIG, METRICS, MODEL, STATE, Run, read_tensors, write_tensors
 
 _PARTIAL = ".partial-"
 _FILES = ("network.safetensors", "average.safetensors", "optimizer.safetensors")
@@ -77,20 +77,23 @@ def save(
     partial = final.with_name(f"{_PARTIAL}{final.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        parts = (network.state_dict(), average.state_dict(), optimizer_tensors(network, optimizer))
-        for name, tensors in zip(_FILES, parts, strict=True):
-            write_tensors(partial / name, tensors)
-        hashes = {name: _hash(partial / name) for name in _FILES}
-        write_json(partial / "state.json", {"step": progress.step, "losses": list(progress.losses), "sha256": hashes})
-        if final.exists():
-            shutil.rmtree(final)
-        partial.replace(final)
+        if not _is_whole(final):
+            partial.mkdir(parents=True)
+            parts = (network.state_dict(), average.state_dict(), optimizer_tensors(network, optimizer))
+            for name, tensors in zip(_FILES, parts, strict=True):
+                write_tensors(partial / name, tensors)
+            hashes = {name: _hash(partial / name) for name in _FILES}
+            told = {"step": progress.step, "losses": list(progress.losses), "sha256": hashes}
+            write_json(partial / "state.json", told)
+            shutil.rmtree(final, ignore_errors=True)  # damaged, where there is one
+            partial.replace(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     run.save_model(average.state_dict(), progress.step)
-    for old in list(states(run))[keep:]:
+    known = list(states(run))
+    newer = [p for p in known if int(p.name) > progress.step]  # training passed them over as damaged
+    for old in newer + known[len(newer) + keep :]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -112,7 +115,7 @@ def read(path: Path) -> Saved:
         data = json.loads((path / "state.json").read_text(encoding="utf-8"))
         progress = Progress(int(data["step"]), tuple(float(v) for v in data["losses"]))
         hashes = {name: str(data["sha256"][name]) for name in _FILES}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path / 'state.json'} is damaged ({error})") from None
     for name in _FILES:
         if not (path / name).is_file():
@@ -120,6 +123,14 @@ def read(path: Path) -> Saved:
         if _hash(path / name) != hashes[name]:
             raise ValueError(f"{path / name} is damaged: it is not what was written")
     return Saved(progress, *(read_tensors(path / name) for name in _FILES))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read(path)
+    except ValueError:
+        return False
+    return True
 
 
 def newest(run: Run) -> tuple[Saved | None, list[str]]:
@@ -147,6 +158,9 @@ def clean(run: Run) -> None:
     folder = run.path / STATE
     for leftover in folder.glob(f"{_PARTIAL}*") if folder.is_dir() else []:
         shutil.rmtree(leftover, ignore_errors=True)
+    for name in (CONFIG, MODEL, METRICS):
+        for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
+            leftover.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

@@ -26,9 +26,9 @@ from reverie.denoiser import Denoiser
 from reverie.locking import locked
 from reverie.losses import Loss
 from reverie.outputs import write_samples
-from reverie.runs import METRICS, MODEL, SAMPLES, Run, fill, fingerprint, network, read_tensors
+from reverie.runs import METRICS, MODEL, SAMPLES, Run, fill, fingerprint, misfits, network, read_with_metadata
 from reverie.synthesis import Request, synthesize
-from reverie.tensors import global_randomness
+from reverie.tensors import global_randomness, non_finite
 from reverie.training import log, state
 from reverie.training.batches import Batch, Batches
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
@@ -61,7 +61,8 @@ class Trainer:
 
     Iterating yields a `Report` after every step. Between reports nothing happens: the caller may
     print, plot, or leave the loop, upon which the state is saved. SIGINT and SIGTERM save and end
-    the iteration with `stopped` set in the last report; a second one acts as usual.
+    the iteration with `stopped` set in the last report; a second one, more than a second later, acts
+    as usual.
 
     Args:
         run: made by `reverie.runs.create` or opened by `reverie.load`.
@@ -81,8 +82,6 @@ class Trainer:
                 f"the data have changed since {run.path} was begun ({run.facts.train + run.facts.validation} examples "
                 f"then, {len(self.examples)} now, or others); put them back, or begin a new run with another --out"
             )
-        self._stop: int | None = None
-        self._saved_step = -1
 
     def __iter__(self) -> Iterator[Report]:
         self._set_up()
@@ -101,6 +100,9 @@ class Trainer:
 
     def _set_up(self) -> None:
         train, facts = self.recipe.train, self.run.facts
+        self._asked: int | None = None  # the signal that this process got
+        self._stop: int | None = None  # the one that all processes know of
+        self._saved_step = -1
         self.accelerator = _accelerator(self.run)
         self._main = self.accelerator.is_main_process
         self.device = self.accelerator.device
@@ -131,8 +133,8 @@ class Trainer:
             notes = (*damaged, f"resuming at step {step} of {steps}" if step < steps else done)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
         if self._main:
-            log.rewind(self.run.path / METRICS, self.progress.step)
-            if saved is not None and not self._model_is_whole():
+            log.rewind(self.run.path / METRICS, -1 if saved is None else self.progress.step)
+            if saved is not None and not self._model_is_current():
                 self.run.save_model(self.average.net.state_dict(), self.progress.step)
                 notes = (*notes, f"restored {self.run.path / MODEL} from the saved state")
         self.objective, self.optimizer = self.accelerator.prepare(
@@ -140,21 +142,23 @@ class Trainer:
         )
         return notes
 
-    def _model_is_whole(self) -> bool:
+    def _model_is_current(self) -> bool:
+        """Whether the run's model is whole, and no older than the state: a kill may fall between their saves."""
         try:
-            read_tensors(self.run.path / MODEL)
+            weights, metadata = read_with_metadata(self.run.path / MODEL)
+            step = int(metadata.get("step", "-1"))
         except ValueError:
             return False
-        return True
+        return step >= self.progress.step and not misfits(self.average.net.state_dict(), weights)
 
     # -------------------------------------------------------------------------------- the loop
 
     def _steps(self, notes: tuple[str, ...]) -> Iterator[Report]:
         train = self.recipe.train
-        if self.progress.step == 0:
+        if not notes:  # a new run
             first = self._validate({"step": 0})
-            yield Report(0, train.steps, None, first, self._draw(), self._save(), notes=notes)
-        elif notes:
+            yield Report(0, train.steps, None, first, self._draw(), self._save())
+        else:
             yield Report(self.progress.step, train.steps, notes=notes)
         clock = time.perf_counter()
         while self.progress.step < train.steps:
@@ -188,8 +192,8 @@ class Trainer:
                 loss = self.objective(batch.x0, batch.u, batch.eps, batch.cond).mean()
                 losses.append(loss.detach())
                 self.accelerator.backward(loss / len(parts))
-        stop = 0.0 if self._stop is None else float(self._stop)
-        told = torch.stack([torch.stack(losses).float().mean(), torch.tensor(stop, device=self.device)])
+        asked = torch.tensor(float(self._asked or 0), device=self.device)
+        told = torch.stack([torch.stack(losses).float().mean(), asked])
         told = self.accelerator.gather(told[None]).cpu()
         loss, self._stop = float(told[:, 0].mean()), int(told[:, 1].max()) or None
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
@@ -212,13 +216,23 @@ class Trainer:
         found = [first_non_finite(self.denoiser, self.recipe.loss, batch) for batch in parts]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
         self.optimizer.zero_grad(set_to_none=True)
-        saved = self._save()
+        saved = self._kept() if self._bad_weight() else f"the weights before this step are saved in {self._save()}"
         raise NonFiniteError(
-            f"step {step + 1}: the loss or its gradient is not finite. First: {what}"
-            + (f", at noise levels {levels}" if levels else "")
-            + f". The weights before this step are saved{f' in {saved}' if saved else ''}; a smaller train.lr or "
-            f"train.clip, or train.precision=no, may help"
+            f"step {step + 1}: the loss or its gradient is not finite. First: {what}, at noise levels {levels}; "
+            f"{saved}; a smaller train.lr or train.clip, or train.precision=no, may help"
         )
+
+    def _bad_weight(self) -> str:
+        """The first weight that is not finite, in words; empty where all are."""
+        for name, p in [*self.denoiser.net.named_parameters(), *self.average.net.named_parameters()]:
+            if found := non_finite(p.detach()):
+                return f"{name} ({found})"
+        return ""
+
+    def _kept(self) -> str:
+        """In words, what there is to resume from when nothing more can be saved."""
+        kept = next(state.states(self.run), None)
+        return f"{kept} is whole, and training resumes from it" if kept else "nothing was saved before"
 
     # ------------------------------------------------------- what is written: main process only
 
@@ -267,7 +281,14 @@ class Trainer:
         return path
 
     def _save(self) -> Path | None:
-        """Save the state, on the main process."""
+        """Save the state, on the main process.
+
+        Raises:
+            NonFiniteError: a weight is not finite; nothing is saved.
+            OSError: the disk is full or cannot be written.
+        """
+        if bad := self._bad_weight():
+            raise NonFiniteError(f"step {self.progress.step} made the weight {bad}, which is not saved; {self._kept()}")
         saved, self._saved_step = None, self.progress.step
         if self._main:
             model = self.accelerator.unwrap_model(self.objective).denoiser.net
@@ -275,12 +296,8 @@ class Trainer:
             try:
                 saved = state.save(self.run, self.progress, model, self.average.net, bare, self.recipe.train.keep)
             except OSError as error:
-                kept = next(state.states(self.run), None)
-                raise OSError(
-                    error.errno,
-                    f"could not save step {self.progress.step} ({error.strerror or error}); "
-                    + (f"{kept} is whole, and training resumes from it" if kept else "nothing was saved before"),
-                ) from error
+                told = f"could not save step {self.progress.step} ({error.strerror or error}); {self._kept()}"
+                raise OSError(error.errno, told) from error
         self.accelerator.wait_for_everyone()
         return saved
 
@@ -288,15 +305,23 @@ class Trainer:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop after the step under way; a second one acts as usual."""
+        """SIGINT and SIGTERM ask for a stop after the step under way; a second one acts as usual.
+
+        Two within a second are one: torchrun passes on what its processes have got from the system already.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
+        asked: list[float] = []
+
         def ask(number: int, frame: FrameType | None) -> None:
-            self._stop = number
-            signal.signal(number, before[signal.Signals(number)])
+            self._asked = number
+            asked.append(time.monotonic())
+            if asked[-1] - asked[0] > 1:
+                signal.signal(number, before[signal.Signals(number)])
+                signal.raise_signal(number)
 
         for s in before:
             signal.signal(s, ask)
@@ -309,6 +334,13 @@ class Trainer:
 
 def _finite(value: float) -> bool:
     return value - value == 0
+
+
+def on_cpu() -> bool:
+    """Whether to train on the CPU; accelerate joins processes there only when it is told so."""
+    from accelerate.utils import parse_flag_from_env
+
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def _accelerator(run: Run) -> Accelerator:
@@ -324,7 +356,7 @@ def _accelerator(run: Run) -> Accelerator:
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     try:
         accelerator = Accelerator(
-            mixed_precision=train.precision, log_with=list(train.report_to) or None, project_dir=run.path
+            mixed_precision=train.precision, log_with=list(train.report_to) or None, project_dir=run.path, cpu=on_cpu()
         )
     except ValueError as error:
         raise ValueError(f"report_to={list(train.report_to)}, precision={train.precision}: {error}") from None

@@ -110,4 +110,3 @@ def test_guidance_pulls_samples_to_the_class():
 def test_scale_is_the_only_setting():
     with pytest.raises(TypeError):
         ClassifierFree(mixture(LinearVP()), scal=2.0)
-

@@ -1,0 +1,194 @@
+"""What every backbone promises, whatever its kind."""
+
+import pytest
+import torch
+from torch.func import jvp
+
+from reverie.conditioning import Cond
+from reverie.config import from_data, registered, to_data
+from reverie.nets import DiTConfig, MLPConfig, NetConfig, UNetConfig
+
+SMALL = {
+    "unet": UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=4, head_width=8),
+    "dit": DiTConfig(width=16, depth=2, heads=2),
+    "mlp": MLPConfig(width=32, depth=2),
+}
+KINDS = [SMALL.get(kind) or cls() for kind, cls in registered(NetConfig).items()]
+SHAPE = (2, 7, 5)
+CLASSES = 3
+every_kind = pytest.mark.parametrize("config", KINDS, ids=lambda c: c.kind)
+
+
+def stirred(config, shape=SHAPE, classes=CLASSES, dtype=torch.float64):
+    """A network in eval mode none of whose parameters is 0 any more."""
+    torch.manual_seed(0)
+    net = config.build(shape, classes).to(dtype).eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net
+
+
+def batch(size=4, shape=SHAPE, dtype=torch.float64):
+    torch.manual_seed(1)
+    return torch.randn(size, *shape, dtype=dtype), torch.linspace(3, 900, size), torch.arange(size) % CLASSES
+
+
+@every_kind
+def test_starts_at_exactly_zero(config):
+    torch.manual_seed(0)
+    x, label, y = batch(dtype=torch.float32)
+    out = config.build(SHAPE, CLASSES)(x, label, Cond(label=y))
+    assert torch.equal(out, torch.zeros_like(x))
+
+
+@every_kind
+def test_one_batch_is_learnt_by_heart(config):
+    """Targets, random, depend on the example, the time and the class; the loss falls at least 20 times."""
+    torch.manual_seed(0)
+    net = config.build(SHAPE, CLASSES)
+    x, label, y = batch(6, dtype=torch.float32)
+    x[3:], target = x[:3], torch.randn_like(x)  # pairs that only time and class tell apart
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(250):
+        loss = (net(x, label, Cond(label=y)) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 20
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_example_does_not_see_its_batch(config, dtype):
+    net, (x, label, y) = stirred(config, dtype=dtype), batch(5, dtype=dtype)
+    together = net(x, label, Cond(label=y))
+    alone = torch.cat([net(x[i : i + 1], label[i : i + 1], Cond(label=y[i : i + 1])) for i in range(5)])
+    assert together.dtype == dtype
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-4)
+
+
+@every_kind
+def test_time_and_class_reach_the_output(config):
+    net, (x, label, y) = stirred(config), batch()
+    out = net(x, label, Cond(label=y))
+    for other in (
+        net(x, label + 1, Cond(label=y)),
+        net(x, label, Cond(label=(y + 1) % CLASSES)),
+        net(x, label, None),
+    ):
+        assert (out - other).flatten(1).abs().amax(1).min() > 1e-3  # in every example
+
+
+@every_kind
+def test_drop_is_no_label(config):
+    net, (x, label, y) = stirred(config), batch()
+    out, none = net(x, label, Cond(label=y)), net(x, label, None)
+    drop = torch.tensor([True, False, True, False])
+    expected = torch.where(drop[:, None, None, None], none, out)
+    assert torch.equal(net(x, label, Cond(label=y, drop=drop)), expected)
+    assert torch.equal(net(x, label, Cond(label=y).null(4)), none)
+    assert torch.equal(net(x, label, Cond(drop=drop)), none)
+    assert torch.equal(net(x, label), none)
+
+
+@every_kind
+def test_without_classes_labels_are_not_read(config):
+    net, (x, label, y) = stirred(config, classes=0), batch()
+    assert torch.equal(net(x, label, Cond(label=y + 100)), net(x, label, None))
+
+
+@every_kind
+def test_gradients_reach_every_parameter(config):
+    net, (x, label, y) = stirred(config), batch()
+    drop = torch.tensor([False, False, False, True])
+    net(x, label, Cond(label=y, drop=drop)).square().sum().backward()
+    lost = [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-8]
+    assert not lost
+
+
+@every_kind
+def test_forward_derivative_is_the_difference_quotient(config):
+    """In x and in the time label; what consistency training differentiates through."""
+    net, (x, label, y) = stirred(config), batch()
+    label, cond, h = label.double() / 200, Cond(label=y), 1e-5
+    dx, dlabel = torch.randn_like(x), torch.randn_like(label)
+    kept = x.clone(), label.clone()
+    out, tangent = jvp(lambda x, label: net(x, label, cond), (x, label), (dx, dlabel))
+    ahead, behind = (net(x + s * dx, label + s * dlabel, cond) for s in (h, -h))
+    torch.testing.assert_close(out, net(x, label, cond), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(tangent, (ahead - behind) / (2 * h), rtol=1e-4, atol=1e-6)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(label, kept[1])
+
+
+@every_kind
+def test_bfloat16_autocast_stays_near(config):
+    net, (x, label, y) = stirred(config, dtype=torch.float32), batch(dtype=torch.float32)
+    exact = net(x, label, Cond(label=y))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = net(x, label, Cond(label=y))
+    assert rough.dtype == x.dtype
+    assert 0 < (rough - exact).square().mean().sqrt() < 0.05 * exact.square().mean().sqrt()
+
+
+@every_kind
+def test_initialisation_is_the_callers_seed(config):
+    nets = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        nets.append(config.build(SHAPE, CLASSES).state_dict())
+    assert all(torch.equal(nets[0][k], nets[1][k]) for k in nets[0])
+    assert any(not torch.equal(nets[0][k], nets[2][k]) for k in nets[0])
+
+
+@every_kind
+def test_settings_survive_a_file(config):
+    assert from_data(NetConfig, to_data(config), "net") == config
+
+
+@pytest.mark.parametrize("config", [SMALL["unet"], SMALL["dit"]], ids=lambda c: c.kind)
+@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 8, 8), ()])
+def test_an_image_net_refuses_other_shapes_and_names_who_does_not(config, shape):
+    with pytest.raises(ValueError, match=r"kinds that fit: mlp$"):
+        config.build(shape)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 4, 4), (2, 3, 3), ()])
+def test_mlp_takes_any_shape(shape):
+    net = stirred(SMALL["mlp"], shape)
+    x, label, y = batch(shape=shape)
+    assert net(x, label, Cond(label=y)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "said"),
+    [
+        (UNetConfig, {"width": 0}, "width"),
+        (UNetConfig, {"multipliers": ()}, "multipliers"),
+        (UNetConfig, {"multipliers": (1, 0)}, "multipliers"),
+        (UNetConfig, {"dropout": 1.0}, "dropout"),
+        (UNetConfig, {"attention": -1}, "attention"),
+        (DiTConfig, {"patch": 0}, "patch"),
+        (DiTConfig, {"width": 30, "heads": 5}, "multiple of 4"),
+        (DiTConfig, {"width": 128, "heads": 5}, "heads=5"),
+        (MLPConfig, {"depth": 0}, "depth"),
+        (MLPConfig, {"width": 33}, "even"),
+    ],
+)
+def test_settings_that_no_network_has_are_refused(cls, settings, said):
+    with pytest.raises(ValueError, match=said):
+        cls(**settings)
+
+
+def test_dropout_acts_in_training_only():
+    for config in (
+        UNetConfig(width=8, multipliers=(1,), blocks=1, dropout=0.5),
+        DiTConfig(width=16, depth=1, dropout=0.5),
+    ):
+        net, (x, label, _) = stirred(config), batch()
+        assert torch.equal(net(x, label), net(x, label))
+        net.train()
+        assert not torch.equal(net(x, label), net(x, label))

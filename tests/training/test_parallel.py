@@ -1,0 +1,112 @@
+"""P processes with a batch of B see what one with P B sees; so do P accumulated batches."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from toys import DIT, TOY, free_port, metrics, process, trained, wait_for
+
+EACH = (*DIT, "net.dropout=0", "train.log_every=1", "train.steps=14")
+
+
+def same(run, other, tolerance=1e-5):
+    """The losses; where a gradient is zero, as that of attention's key bias, Adam magnifies rounding in the weights."""
+    ours, theirs = metrics(run), metrics(other)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for key in ("loss", "validation_loss", "grad_norm", "lr"):
+            assert a.get(key, 0) == pytest.approx(b.get(key, 0), abs=tolerance)
+
+
+def test_accumulated_batches_are_one_larger_batch():
+    same(trained(*EACH, "train.batch=8", "train.accumulate=2"), trained(*EACH, "train.batch=16"))
+    same(trained(*EACH, "train.batch=4", "train.accumulate=4"), trained(*EACH, "train.batch=16"))
+
+
+@contextlib.contextmanager
+def two(*words, log):
+    port = str(free_port())
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                process(
+                    "train",
+                    *words,
+                    log=log.with_name(f"{log.name}{rank}"),
+                    env={
+                        "RANK": str(rank),
+                        "LOCAL_RANK": str(rank),
+                        "WORLD_SIZE": "2",
+                        "LOCAL_WORLD_SIZE": "2",
+                        "MASTER_ADDR": "127.0.0.1",
+                        "MASTER_PORT": port,
+                        "GLOO_SOCKET_IFNAME": "lo",
+                        "OMP_NUM_THREADS": "1",
+                    },
+                )
+            )
+            for rank in (0, 1)
+        ]
+
+
+def test_two_processes_stopped_and_resumed_are_one_with_twice_the_batch(tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = (*TOY, *EACH, "train.steps=300", "train.sample_every=1000", "train.batch=8", "--out", run)
+    with two(*words, log=log) as children:
+        wait_for(lambda: (tmp_path / "log0").exists() and b"step 3/" in (tmp_path / "log0").read_bytes())
+        for child in children:
+            os.kill(child.pid, signal.SIGTERM)
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [143, 143], (tmp_path / "log1").read_text()
+    said = (tmp_path / "log0").read_text()
+    assert said.count("stopped at step ") == 1
+    assert "Traceback" not in said + (tmp_path / "log1").read_text()
+    step = int(said.partition("stopped at step ")[2].split()[0])
+    assert (run / "state" / f"{step:08d}").is_dir()
+    with two(*words, log=log) as children:
+        for child in children:
+            child.join(100)
+        assert [child.exitcode for child in children] == [0, 0], (tmp_path / "log1").read_text()
+    same(run, trained(*EACH, "train.steps=300", "train.sample_every=1000", "train.batch=16"))
+
+
+def test_one_signal_to_one_process_stops_both(tmp_path):
+    log = tmp_path / "log"
+    with two(*TOY, *EACH, "train.steps=100000", "--out", tmp_path / "run", log=log) as children:
+        wait_for(lambda: (tmp_path / "log0").exists() and b"step 3/" in (tmp_path / "log0").read_bytes())
+        os.kill(children[1].pid, signal.SIGINT)
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [130, 130]
+    assert "stopped at step " in (tmp_path / "log0").read_text()
+
+
+def test_torchrun(tmp_path):
+    run = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
+    command = [*launcher, f"--master_port={free_port()}", "-m", "reverie", "train", *TOY, *EACH, "train.batch=8"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [*command, "--out", str(run)], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done: ") == 1
+    same(run, trained(*EACH, "train.batch=16"))
+
+
+def test_several_processes_need_to_know_their_folder(monkeypatch):
+    from toys import cli
+
+    class Two:
+        num_processes = 2
+
+        def __init__(self, cpu):
+            pass
+
+    monkeypatch.setattr("accelerate.PartialState", Two)
+    assert "--out" in cli("train", *TOY).sentence
