@@ -146,6 +146,8 @@ def from_data(hint: Any, data: Plain, where: str = "") -> Any:
     """
     if data is None and type(None) in _options(hint):
         return None
+    if data is None and "none" in get_args(hint):  # a choice that is called none
+        return "none"
     family = _part_of(hint)
     if family is not None:
         return _read_part(family, data, where)
@@ -230,10 +232,10 @@ def read_file(path: Path) -> dict[str, Plain]:
     Raises:
         ValueError: it is neither, or not well-formed; the message names the file and the line.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not well-formed {path.suffix[1:]}: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"{path} must hold a table of settings, not {type(data).__name__}")

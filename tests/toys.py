@@ -44,7 +44,10 @@ SHORT = (
 TOY = ("digits", *MLP, *SHORT)
 """Words of the command line; later settings win."""
 
-_home = tempfile.TemporaryDirectory(prefix="reverie-toys-")
+
+@functools.cache
+def _home() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="reverie-toys-")  # goes when this process ends
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def begun(path: Path, *settings: str, examples: Examples | None = None) -> tuple
 @functools.cache
 def trained(*settings: str) -> Path:
     """A finished run of TOY and these settings, not to be changed: see `copied`."""
-    path = Path(tempfile.mkdtemp(dir=_home.name)) / "run"
+    path = Path(tempfile.mkdtemp(dir=_home().name)) / "run"
     result = cli("train", *TOY, *settings, "--out", path)
     assert result.code == 0, result
     return path

@@ -1,9 +1,11 @@
 """What training resumes from: saved whole or not at all, checked when read, without pickle.
 
-state/<step>/network.safetensors     raw weights
-average.safetensors     averaged weights
-optimizer.safetensors   the optimizer's, by parameter name
-state.json              step, losses not yet logged, SHA-256 of the files above
+Of state/<step>/:
+
+- network.safetensors: raw weights
+- average.safetensors: averaged weights
+- optimizer.safetensors: the optimizer's, by parameter name
+- state.json: step, losses not yet logged, processes, SHA-256 of the files above
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -33,6 +35,8 @@ class Progress:
     """Steps done."""
     losses: tuple[float, ...] = ()
     """Losses since the last line of metrics.jsonl."""
+    processes: int = 1
+    """How many trained; with another number the batches are others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +87,7 @@ def save(
             for name, tensors in zip(_FILES, parts, strict=True):
                 write_tensors(partial / name, tensors)
             hashes = {name: _hash(partial / name) for name in _FILES}
-            told = {"step": progress.step, "losses": list(progress.losses), "sha256": hashes}
-            write_json(partial / "state.json", told)
+            write_json(partial / "state.json", {**asdict(progress), "sha256": hashes})
             shutil.rmtree(final, ignore_errors=True)  # damaged, where there is one
             partial.replace(final)
     except BaseException:
@@ -113,7 +116,7 @@ def read(path: Path) -> Saved:
     """
     try:
         data = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        progress = Progress(int(data["step"]), tuple(float(v) for v in data["losses"]))
+        progress = Progress(int(data["step"]), tuple(float(v) for v in data["losses"]), int(data.get("processes", 1)))
         hashes = {name: str(data["sha256"][name]) for name in _FILES}
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path / 'state.json'} is damaged ({error})") from None

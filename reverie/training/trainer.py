@@ -10,6 +10,7 @@ import copy
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -131,6 +132,10 @@ class Trainer:
             step, steps = self.progress.step, self.recipe.train.steps
             done = f"finished at step {step} already; to go on, give a larger train.steps"
             notes = (*damaged, f"resuming at step {step} of {steps}" if step < steps else done)
+            before, now = self.progress.processes, self.accelerator.num_processes
+            if before != now:
+                notes = (*notes, f"{now} processes go on with a run of {before}: the batches are others from here on")
+        self.progress = replace(self.progress, processes=self.accelerator.num_processes)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
         if self._main:
             log.rewind(self.run.path / METRICS, -1 if saved is None else self.progress.step)
@@ -164,7 +169,7 @@ class Trainer:
         while self.progress.step < train.steps:
             loss, norm = self._step(self.progress.step)
             step = self.progress.step + 1
-            self.progress = Progress(step, (*self.progress.losses, loss))
+            self.progress = replace(self.progress, step=step, losses=(*self.progress.losses, loss))
             last = step == train.steps
             metrics: dict[str, object] | None = None
             if step % train.log_every == 0 or last:
@@ -355,9 +360,14 @@ def _accelerator(run: Run) -> Accelerator:
     train = run.recipe.train
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     try:
-        accelerator = Accelerator(
-            mixed_precision=train.precision, log_with=list(train.report_to) or None, project_dir=run.path, cpu=on_cpu()
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*no supported trackers")  # said below, as an error
+            accelerator = Accelerator(
+                mixed_precision=train.precision,
+                log_with=list(train.report_to) or None,
+                project_dir=run.path,
+                cpu=on_cpu(),
+            )
     except ValueError as error:
         raise ValueError(f"report_to={list(train.report_to)}, precision={train.precision}: {error}") from None
     opened = {t.name for t in accelerator.log_with} if train.report_to else set()

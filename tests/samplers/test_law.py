@@ -131,6 +131,16 @@ def test_ddim_with_eta_one_is_ancestral_with_the_lower_variance(schedule):
         assert close(*steps, 1e-9)
 
 
+def test_the_last_ancestral_step_draws_no_noise():
+    def refuse(like):
+        raise AssertionError("noise was drawn")
+
+    f, x = mixture(SCHEDULES["flow"]), randn(5, 2)
+    Ancestral(1.0).step(f, x, host(0.3), host(0.0), None, refuse, None)
+    with pytest.raises(AssertionError, match="noise was drawn"):
+        Ancestral(1.0).step(f, x, host(0.3), host(0.1), None, refuse, None)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -16,7 +16,7 @@ from helpers import (
 
 from reverie.exact import FiniteData
 from reverie.grids import Karras
-from reverie.samplers import DDIM, Heun
+from reverie.samplers import DDIM, Ancestral, Heun
 from reverie.sampling import generate, invert, prior
 from reverie.tensors import host
 
@@ -159,5 +159,5 @@ def test_evaluations_a_step():
 
 
 def test_orders_are_those_of_the_methods():
-    assert (DDIM.order, Heun.order) == (1, 2)
+    assert (DDIM.order, Heun.order, Ancestral.order) == (1, 2, 1)
     assert close(SCHEDULES["flow"].sigma(host(0.5)), 0.5)

@@ -53,9 +53,10 @@ def two(*words, log):
         ]
 
 
+@pytest.mark.slow
 def test_two_processes_stopped_and_resumed_are_one_with_twice_the_batch(tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
-    words = (*TOY, *EACH, "train.steps=300", "train.sample_every=1000", "train.batch=8", "--out", run)
+    words = (*TOY, *EACH, "train.steps=120", "train.sample_every=1000", "train.batch=8", "--out", run)
     with two(*words, log=log) as children:
         wait_for(lambda: (tmp_path / "log0").exists() and b"step 3/" in (tmp_path / "log0").read_bytes())
         for child in children:
@@ -72,7 +73,7 @@ def test_two_processes_stopped_and_resumed_are_one_with_twice_the_batch(tmp_path
         for child in children:
             child.join(100)
         assert [child.exitcode for child in children] == [0, 0], (tmp_path / "log1").read_text()
-    same(run, trained(*EACH, "train.steps=300", "train.sample_every=1000", "train.batch=16"))
+    same(run, trained(*EACH, "train.steps=120", "train.sample_every=1000", "train.batch=16"))
 
 
 def test_one_signal_to_one_process_stops_both(tmp_path):
@@ -86,6 +87,7 @@ def test_one_signal_to_one_process_stops_both(tmp_path):
     assert "stopped at step " in (tmp_path / "log0").read_text()
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path):
     run = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]

@@ -1,0 +1,135 @@
+"""Recipes: layers on defaults, the library, and what is refused."""
+
+import math
+import tomllib
+
+import pytest
+import tomli_w
+from toys import MLP, SHORT, cli, toy
+
+from reverie import config
+from reverie.cli.config import _without_none
+from reverie.data import Digits
+from reverie.parameterizations import Eps
+from reverie.recipe import LIBRARY, Recipe, Sampling, Train, check_finite, compose, library
+from reverie.runs import load
+from reverie.schedules import VE, Cosine, Flow
+from reverie.spaces import Pixels, Standardized
+
+TOY_SAMPLER = ("sample.sampler.kind=ddim", "sample.clip=false")
+
+
+def test_the_library_is_the_folder():
+    assert {"ddpm", "digits", "edm", "fashion", "flow_matching", "v_prediction"} <= library().keys()
+    assert all(path.parent == LIBRARY for path in library().values())
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_recipe_of_the_library_is_one_and_only_overrides(name):
+    layer = config.read_file(library()[name])
+    recipe = compose([{"data": "digits"}, layer])
+    assert list(config.differences(config.merged(config.to_data(recipe), layer), config.to_data(recipe))) == []
+    text = tomli_w.dumps(_without_none(config.to_data(recipe)))
+    assert compose([tomllib.loads(text)]) == recipe
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_recipe_of_the_library_trains_and_samples(name, tmp_path):
+    run = tmp_path / "run"
+    words = [w for w in SHORT if not w.startswith("sample.grid")]
+    few = ["sample.grid.stride=500"] if name == "ddpm" else ["sample.grid.steps=2"]
+    own = ["train.steps=2", "train.warmup=0", *few]
+    result = cli("train", "--recipe", name, "digits", *MLP, *words, *own, "--out", run)
+    assert result.code == 0, result
+    recipe = load(run).recipe
+    given = config.read_file(library()[name])
+    assert recipe.schedule.kind == given.get("schedule", {"kind": "flow"})["kind"]
+    assert recipe.loss.notation == given.get("loss", {"notation": "flow"})["notation"]
+    assert cli("sample", run, "-n", 2, "--out", tmp_path / "a.npy").code == 0
+
+
+def test_later_layers_win_and_another_kind_replaces_the_whole_part():
+    below = {"data": "digits", "schedule": {"kind": "ve", "high": 50.0}, "train": {"steps": 5, "batch": 3}}
+    over = {"schedule": {"low": 0.01}, "train": {"steps": 7}}
+    recipe = compose([below, over])
+    assert recipe.schedule == VE(low=0.01, high=50.0)
+    assert (recipe.train.steps, recipe.train.batch) == (7, 3)
+    assert compose([below, over, {"schedule": "cosine"}]).schedule == Cosine()
+
+
+def test_what_the_data_decide_is_filled_in():
+    recipe = compose([{"data": "digits"}])
+    assert recipe.space is recipe.net is None
+    image, table = recipe.completed((1, 8, 8), True), recipe.completed((5,), False)
+    assert image.space == Pixels()
+    assert isinstance(table.space, Standardized)
+    assert table.net.kind == "mlp"
+    assert toy().completed((1, 8, 8), True).net == toy().net
+    with pytest.raises(ValueError, match=r"use space\.kind=standardized"):
+        compose([{"data": "digits", "space": "pixels"}]).completed((5,), False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({}, r"no data: name a built-in set such as digits"),
+        ({"data": "digit"}, r"unknown data 'digit'.*did you mean 'digits'"),
+        ({"data": "digits", "trian": {}}, r"unknown setting trian.*did you mean 'train'"),
+        ({"data": "digits", "train": {"step": 3}}, r"unknown setting train\.step.*did you mean 'steps'"),
+        ({"data": "digits", "net": "uent"}, r"net\.kind: unknown net 'uent'.*did you mean 'unet'"),
+        ({"data": "digits", "train": {"steps": "3"}}, r"train\.steps must be int; given '3'"),
+        ({"data": "digits", "schedule": {}}, None),
+        ({"data": {"kind": "folder"}}, r"data\.path is missing"),
+        ({"data": "digits", "parameterization": "eps", "schedule": "flow"}, r"alpha"),
+        ({"data": "digits", "sample": {"guidance": -1.0}}, r"sample: guidance must be at least 0"),
+        ({"data": "digits", "sample": {"guidance": math.inf}}, r"guidance must be a finite number; given inf"),
+        ({"data": "digits", "schedule": {"kind": "ve", "high": math.inf}}, r"schedule\.high must be a finite number"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_by_its_key(layer, message):
+    if message is None:
+        assert compose([layer]).schedule == Flow()
+        return
+    with pytest.raises(ValueError, match=message):
+        compose([layer])
+
+
+@pytest.mark.parametrize(
+    "name", ["batch", "accumulate", "log_every", "validate_every", "sample_every", "save_every", "keep"]
+)
+def test_counts_start_at_one(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1; given 0"):
+        Train(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", -1), ("seed", -1), ("warmup", -1), ("weight_decay", -0.1), ("lr", 0.0), ("lr", math.nan),
+        ("clip", 0.0), ("ema", 1.0), ("ema", -0.1), ("ema", math.nan), ("validation", 1.0), ("drop", 1.0),
+        ("betas", (0.9, 1.0)),
+    ],
+)  # fmt: skip
+def test_training_out_of_range_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must"):
+        Train(**{name: value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["lr", "weight_decay", "clip"])
+def test_no_number_is_infinite(field, value):
+    with pytest.raises(ValueError, match=rf"{field} must"):
+        Recipe(data=Digits(), train=Train(**{field: value}))
+    with pytest.raises(ValueError, match="guidance must be a finite number"):
+        Sampling(guidance=value)
+
+
+def test_the_key_of_a_number_deep_inside_is_named():
+    with pytest.raises(ValueError, match=r"^a\.b\.c must be a finite number; given nan"):
+        check_finite({"x": [1.0, "inf", None, True], "a": {"b": {"c": [0.5, [math.nan]]}}})
+    check_finite({"x": [1.0, {"y": -1e308}]})
+
+
+def test_parts_that_cannot_work_together_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match="alpha"):
+        Recipe(data=Digits(), schedule=Flow(), parameterization=Eps())
