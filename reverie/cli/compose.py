@@ -21,13 +21,14 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
     """The recipe that the words make, and a short name for it.
 
     A word is a setting (`key=value`), a recipe (a name of the library, or a .toml or .json file)
-    or data (a built-in name or a path). Where a recipe is chosen already, a name means data.
+    or data (a built-in name or a path), in any order. A name that is both, such as `digits`, is the
+    recipe, unless there is another one: then it is the data.
 
     Raises:
         ValueError: a word is none of these, there are two recipes or two sources of data, or what
             they make is no recipe.
     """
-    from reverie.data import resolve
+    from reverie.data import built_in, resolve
     from reverie.recipe import compose, library
 
     chosen: Path | None = None
@@ -36,10 +37,10 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
     name = ""
     if recipe is not None:
         chosen = _recipe_file(recipe)
-    for word in words:
+    for word in sorted(words, key=lambda w: w in built_in()):  # what may be either comes last
         if is_setting(word):
             settings.append(config.parse_override(word))
-        elif word.endswith((".toml", ".json")) or (word in library() and chosen is None):
+        elif word.endswith((".toml", ".json")) or (word in library() and (chosen is None or word not in built_in())):
             if chosen is not None:
                 raise ValueError(f"two recipes, {chosen.stem} and {word}; give one")
             chosen = _recipe_file(word)

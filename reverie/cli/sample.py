@@ -69,12 +69,13 @@ def sample(
     facts = opened.facts
     settings = _settings(opened, words or [], sampler, grid, steps, guidance)
     request = Request(opened.labels_for(n, _labels(label)), seed, start, batch)
-    path = out or run / "samples" / f"seed{seed}-from{start}-n{n}.png"
+    number = len(settings.grid(opened.schedule)) - 1
+    name = f"{settings.sampler.kind}{number}-guidance{settings.guidance:g}-seed{seed}-from{start}-n{n}.png"
+    path = out or run / "samples" / name
     check_output(path, facts.image)
     where = _fastest() if device is None else _usable(device)
     f = opened.to(where).denoiser
     began, moving = time.perf_counter(), path.suffix.lower() in ANIMATIONS
-    number = len(settings.grid(opened.schedule)) - 1
     batches = _drawn(denoise(f, facts.shape, settings, request, where), n * (number + 1), every=moving)
     about = {
         "run": run.name,
