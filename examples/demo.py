@@ -94,10 +94,14 @@ def curves(run: reverie.Run, path: Path) -> None:
     )
     left.set(xlabel="step", ylabel="loss", yscale="log", title="Loss")
     left.legend(frameon=False)
-    for m in held_out[1:]:
+    for m in held_out[1:] or held_out:  # the untrained network only where there is nothing else
         middle = (np.array(m["t_bounds"][1:]) + np.array(m["t_bounds"][:-1])) / 2
         right.plot(
-            middle, m["by_level"], "o-", label=f"step {m['step']}", alpha=0.4 + 0.6 * m["step"] / held_out[-1]["step"]
+            middle,
+            m["by_level"],
+            "o-",
+            label=f"step {m['step']}",
+            alpha=0.4 + 0.6 * m["step"] / max(held_out[-1]["step"], 1),
         )
     right.set(xlabel="t (0 data, 1 noise)", ylabel="held-out loss", title="Loss by noise level")
     right.legend(frameon=False)

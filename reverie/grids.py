@@ -181,9 +181,9 @@ class Knots(Grid, kind="knots"):
 
     def __call__(self, schedule: Schedule) -> Tensor:
         first = self.total if self.start is None else self.start
-        number = max(math.ceil(first / self.stride - 1e-9), 1)
+        number = math.ceil(first / self.stride)
         knots = (first - self.stride * torch.arange(number, dtype=torch.float64)).round()
-        return _ended(knots.clamp_min(1)) / self.total
+        return _ended(knots[knots > 0]) / self.total
 
     def with_steps(self, steps: int) -> Knots:
         _check_steps("Knots", steps)

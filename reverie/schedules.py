@@ -372,6 +372,16 @@ class Table(Schedule, kind="table"):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sigmoid(-self.log_snr(t)).sqrt()
 
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        below, _ = self._place(t)
+        a, b = self._log_snr_knots[below], self._log_snr_knots[below + 1]
+        alpha, sigma, slope = self.alpha(t), self.sigma(t), (b - a) * self.steps
+        first = torch.sigmoid(-b).sqrt() * self.steps  # sigma' where sigma is linear
+        last = -torch.sigmoid(a).sqrt() * self.steps  # alpha' where alpha is
+        da = torch.where(a.isinf(), -sigma * first / alpha, torch.where(b.isinf(), last, alpha * sigma**2 * slope / 2))
+        ds = torch.where(a.isinf(), first, torch.where(b.isinf(), -alpha * last / sigma, -sigma * alpha**2 * slope / 2))
+        return da, ds
+
     def time(self, log_snr: Tensor) -> Tensor:
         knots = self._log_snr_knots
         below = (torch.searchsorted(-knots, -log_snr.contiguous(), right=True) - 1).clamp(0, self.steps - 1)

@@ -8,9 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Noise = Callable[[Tensor], Tensor]
 """Given a tensor, draws standard normal noise of its shape, dtype and device.
@@ -44,6 +48,14 @@ def host(t: Tensor | float) -> Tensor:
     return torch.as_tensor(t, dtype=torch.float64, device="cpu")
 
 
+def _sequence(key: Seed) -> np.random.SeedSequence:
+    """Keys that differ give streams that differ, (5,) and (5, 0) too."""
+    import numpy as np
+
+    parts = (key,) if isinstance(key, int) else tuple(key)
+    return np.random.SeedSequence((len(parts), *parts))
+
+
 class Streams:
     """One stream of standard normal noise a sample, so that a sample's noise is its own.
 
@@ -57,7 +69,7 @@ class Streams:
         import numpy as np
 
         self.seeds = tuple(seeds)
-        self._generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence(s))) for s in self.seeds]
+        self._generators = [np.random.Generator(np.random.Philox(_sequence(s))) for s in self.seeds]
 
     def __call__(self, like: Tensor) -> Tensor:
         """Noise of the shape, dtype and device of `like`, (B, ...).
@@ -88,7 +100,7 @@ def generator(*key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator seeded by a tuple of non-negative integers, such as (seed, step)."""
     import numpy as np
 
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    state = int(_sequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator(device).manual_seed(state)
 
 

@@ -35,6 +35,12 @@ def per_x0(level: Level, notation: Notation, rates: Rates) -> Tensor:
     return (da - db * a / b) ** 2
 
 
+def carried(weight: Tensor, level: Level, notation: Notation, rates: Rates) -> Tensor:
+    """A weight on the squared error in x0 as one in `notation`; 0 where that says nothing of x0 (alpha = 0)."""
+    factor = per_x0(level, notation, rates)
+    return torch.where(factor > 0, weight / factor, torch.zeros_like(factor))
+
+
 class Weight(Part, abc.ABC, family="weight"):
     """A weight for squared errors in `notation`, broadcasting against x."""
 
@@ -71,7 +77,7 @@ class MinSNR(Weight, kind="min_snr"):
         if notation == "eps":  # also where alpha = 0
             return (self.gamma * (level.sigma / level.alpha) ** 2).clamp(max=1)
         snr = (level.alpha / level.sigma) ** 2
-        return snr.clamp(max=self.gamma) / per_x0(level, notation, rates)
+        return carried(snr.clamp(max=self.gamma), level, notation, rates)
 
 
 @dataclass(frozen=True)
@@ -92,4 +98,4 @@ class EDMWeight(Weight, kind="edm"):
 
     def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
         snr = (level.alpha / level.sigma) ** 2
-        return (1 / self.sigma_data**2 + snr) / per_x0(level, notation, rates)
+        return carried(1 / self.sigma_data**2 + snr, level, notation, rates)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
-from reverie.samplers.base import Sampler, State
+from reverie.samplers.base import Sampler, State, at_data
 from reverie.tensors import Noise
 
 
@@ -40,7 +40,7 @@ class DDIM(Sampler, kind="ddim"):
         self, f: Denoises, x: Tensor, t: Tensor, s: Tensor, cond: Cond | None, noise: Noise, state: State
     ) -> tuple[Tensor, State]:
         q, b = f(x, t, cond), f.schedule.at(s, like=x)
-        if self.eta == 0:
+        if self.eta == 0 or at_data(s):
             return b.alpha * q.x0 + b.sigma * q.eps, state
         a = q.level
         tau = self.eta**2 * (1 - (a.alpha * b.sigma / (b.alpha * a.sigma)) ** 2)

@@ -78,7 +78,6 @@ class Heun(Sampler, kind="heun"):
         if bool((up == t).all()):
             return x, t
         a, c = schedule.at(t, like=x), schedule.at(up, like=x)
-        keep = torch.where(c.alpha > 0, c.alpha / a.alpha.clamp_min(1e-300), torch.zeros_like(a.alpha))
-        keep = torch.where(c.t == a.t, torch.ones_like(keep), keep)
+        keep = torch.where(c.t == a.t, torch.ones_like(a.alpha), c.alpha / a.alpha)
         added = (c.sigma**2 - (keep * a.sigma) ** 2).clamp_min(0).sqrt()
         return keep * x + self.noise_scale * added * noise(x), up
