@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Clipped, Denoises
+from reverie.denoiser import Clipped, Denoises, FixedRows
 from reverie.guidance import ClassifierFree
-from reverie.prediction import Prediction
 from reverie.recipe import Sampling
 from reverie.sampling import prior, trajectory
-from reverie.schedules import Schedule
 from reverie.tensors import Streams, count, streams
 
 
@@ -43,33 +41,6 @@ class Request:
             raise ValueError(f"at least 1 sample and a batch of at least 1; given {len(self.labels)} and {self.batch}")
         if self.seed < 0 or self.start < 0:
             raise ValueError(f"seed and start must be at least 0; given seed={self.seed}, start={self.start}")
-
-
-class FixedRows:
-    """The denoiser, always evaluated on the same number of rows at a time, the last ones padded.
-
-    Kernels round differently for different batch sizes, by about 1e-6, which is enough to turn a
-    pixel. With a fixed number of rows a sample is the same, bit for bit, in any batch.
-    """
-
-    def __init__(self, denoiser: Denoises, rows: int) -> None:
-        self.denoiser, self.rows = denoiser, rows
-
-    @property
-    def schedule(self) -> Schedule:
-        """That of the denoiser inside."""
-        return self.denoiser.schedule
-
-    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
-        n = len(x)
-        index = torch.arange(n + -n % self.rows, device=x.device) % n
-        parts = [
-            self.denoiser(x[i], t[i.to(t.device)] if t.ndim and len(t) == n else t, None if cond is None else cond[i])
-            for i in index.split(self.rows)
-        ]
-        x0, eps = torch.cat([q.x0 for q in parts])[:n], torch.cat([q.eps for q in parts])[:n]
-        var = None if parts[0].var is None else torch.cat([q.var for q in parts if q.var is not None])[:n]
-        return Prediction(x, self.schedule.at(t, like=x), x0, eps, var)
 
 
 def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str) -> int:

@@ -4,9 +4,10 @@ import pytest
 import torch
 from toys import DIT, MLP, UNET, trained
 
+from reverie.denoiser import FixedRows
 from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, Heun
-from reverie.synthesis import FixedRows, Request, denoise, rows_at_once, synthesize
+from reverie.synthesis import Request, denoise, rows_at_once, synthesize
 from reverie.tensors import streams
 
 SAMPLERS = {"ddim": DDIM(), "stochastic": DDIM(1.0), "heun": Heun(), "churn": Heun(churn=0.3), "ancestral": Ancestral()}
