@@ -6,6 +6,12 @@ A `Schedule` says how much signal and noise there is; a denoiser maps (x, t, con
 `Prediction`; a `Sampler` moves x from t to s. `load` opens a run folder, `Trainer` trains one.
 """
 
+import os
+
+# Before torch is loaded: idle threads of its OpenMP (GNU) give way after 20,000 spins instead of millions. On an
+# idle machine that costs nothing; beside another busy process the default is up to thirty times slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+
 from reverie.conditioning import Cond
 from reverie.denoiser import Clipped, Denoiser, Denoises, Rescheduled
 from reverie.exact import FiniteData, Gaussian, GaussianMixture
@@ -14,8 +20,8 @@ from reverie.guidance import ClassifierFree
 from reverie.losses import Denoising
 from reverie.parameterizations import EDM, X0, Eps, Score, V, Velocity
 from reverie.prediction import Prediction, posterior
-from reverie.recipe import Recipe
-from reverie.runs import Run, load
+from reverie.recipe import Recipe, Train
+from reverie.runs import Run, begin, load
 from reverie.samplers import DDIM, Ancestral, Heun, Sampler
 from reverie.sampling import generate, invert, prior, trajectory
 from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Schedule, Table
@@ -56,11 +62,13 @@ __all__ = [
     "Schedule",
     "Score",
     "Table",
+    "Train",
     "Trainer",
     "Uniform",
     "V",
     "Velocity",
     "__version__",
+    "begin",
     "generate",
     "invert",
     "load",

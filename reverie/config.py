@@ -180,6 +180,7 @@ def _read_fields(cls: type, data: Mapping[str, Plain], where: str) -> Any:
             what = getattr(cls, "kind", "") or where or "a config"
             listed = ", ".join(known) or "no settings at all"
             raise ValueError(f"unknown setting {path}; {what} has: {listed}{_hint(key, known)}")
+    data = {k: _on_default(cls, k, v) for k, v in data.items()}
     values = {k: from_data(known[k], v, f"{where}.{k}" if where else k) for k, v in data.items()}
     required = [
         f.name
@@ -194,6 +195,18 @@ def _read_fields(cls: type, data: Mapping[str, Plain], where: str) -> Any:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _on_default(cls: type, key: str, value: Plain) -> Plain:
+    """Settings of a part without its kind belong to the part that stands there by default."""
+    if not isinstance(value, Mapping) or "kind" in value:
+        return value
+    default = _default(next(f for f in dataclasses.fields(cls) if f.name == key))
+    return merged(to_data(default), value) if isinstance(default, Part) else value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
 def _tuples(value: Plain) -> Plain:
@@ -297,15 +310,20 @@ class Setting:
     default: Plain
 
 
-def settings(hint: Any, where: str = "") -> Iterator[Setting]:
-    """Every setting of a dataclass, nested dataclasses included; a part is listed as its family."""
+def settings(hint: Any, where: str = "", made: Any = None) -> Iterator[Setting]:
+    """Every setting of a dataclass, those of nested ones and of the default parts included.
+
+    Defaults are those of `made`, an instance, where one is given.
+    """
     for f in dataclasses.fields(hint):
         known, key = hints(hint)[f.name], f"{where}.{f.name}" if where else f.name
-        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        default = getattr(made, f.name) if made is not None else _default(f)
         nested, family = _nested(known), _part_of(known)
         if family is not None:
             kinds = " | ".join(registered(family))
             yield Setting(f"{key}.kind", kinds, getattr(default, "kind", None))
+            if isinstance(default, Part):
+                yield from settings(type(default), key, default)
         elif nested is not None:
             yield from settings(nested, key)
         else:

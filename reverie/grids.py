@@ -45,6 +45,8 @@ def checked_times(times: Tensor) -> Tensor:
     Raises:
         ValueError: they are not decreasing, leave [0, 1], or number fewer than two.
     """
+    if not isinstance(times, Tensor):
+        raise ValueError(f"times are a tensor, which a grid gives when called: grid(schedule); given {times!r}")
     times = host(times)
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times must be a vector of at least 2, from noise to data; given shape {tuple(times.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,14 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # not a POSIX system: no guard
         yield
         return
-    with (folder / ".lock").open("w") as file:
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise ValueError(f"another process is training in {folder}; wait for it, or choose another --out") from None
+        except OSError:
+            pass  # a file system without locks: no guard
         yield
+    finally:
+        os.close(descriptor)

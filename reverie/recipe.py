@@ -15,12 +15,12 @@ from typing import Literal
 
 from reverie import config
 from reverie.data import Data
-from reverie.grids import Grid, Uniform
+from reverie.grids import Grid, Uniform, checked_times
 from reverie.losses import Denoising, LogitNormalTimes, Loss
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
 from reverie.samplers import Heun, Sampler
-from reverie.schedules import Flow, Schedule
+from reverie.schedules import Flow, Schedule, Table
 from reverie.spaces import Pixels, Space, Standardized
 from reverie.time_labels import LogSNR, TimeLabel
 
@@ -131,14 +131,26 @@ class Recipe:
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))
         self.parameterization.check(self.schedule)
-        self.sample.grid(self.schedule)
+        checked_times(self.sample.grid(self.schedule))
+        self._check_chain()
+
+    def _check_chain(self) -> None:
+        """A chain's number of steps stands in its betas, its time label and its times: they must agree."""
+        times = getattr(self.loss, "times", None)
+        for key, part in (("time_label.total", self.time_label), ("loss.times.total", times)):
+            total = getattr(part, "total", None)
+            if isinstance(self.schedule, Table) and total not in (None, self.schedule.steps):
+                raise ValueError(f"{key} is {total}, and the chain has {self.schedule.steps} steps; make them equal")
 
     def completed(self, shape: tuple[int, ...], image: bool) -> Recipe:
         """The recipe with what depends on the data filled in."""
         space = self.space or (Pixels() if image else Standardized())
         if isinstance(space, Pixels) and not image:
             raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
-        return dataclasses.replace(self, space=space, net=self.net or suited(shape))
+        if self.train.flip and not image:
+            raise ValueError("train.flip=true mirrors images left to right; these data are not images")
+        sample = dataclasses.replace(self.sample, clip=self.sample.clip and space.bounded)
+        return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample)
 
 
 def check_finite(data: config.Plain, where: str = "") -> None:

@@ -410,6 +410,7 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
             would change under a process that is training there.
     """
     path = Path(path)
+    recipe = replace(recipe, sample=recipe.completed(examples.shape, examples.image).sample)
     if not (path / CONFIG).is_file():
         split = recipe.data.split(examples, recipe.train.validation, recipe.train.seed)
         return create(path, recipe, examples, split.train)

@@ -26,7 +26,8 @@ class Level:
     """The noise level of a batch: t, alpha(t) and sigma(t), each broadcasting against x (B, ...).
 
     A level shared by the batch is held as float64 scalars on the host, which enter kernels as
-    numbers; levels that differ by example have the dtype and device of x.
+    numbers; levels that differ by example have the dtype and device of x, but for t, which stays in
+    float64 on the host, to compute from.
     """
 
     t: Tensor
@@ -78,7 +79,8 @@ class Schedule(Part, abc.ABC, family="schedule"):
         Evaluated on the host in float64 and rounded once, if at all: see `Level`.
         """
         t = host(t)
-        return Level(right(t, like), right(self.alpha(t), like), right(self.sigma(t), like))
+        alpha, sigma = right(self.alpha(t), like), right(self.sigma(t), like)
+        return Level(t.reshape(alpha.shape), alpha, sigma)
 
     def ends_in_noise(self) -> bool:
         """Whether alpha(1) = 0 exactly, so that x_1 says nothing of x0 (zero terminal SNR)."""

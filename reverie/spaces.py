@@ -18,6 +18,8 @@ from reverie.config import Part
 class Space(Part, abc.ABC, family="space"):
     """`encode` and `decode` between data (B, ...) and x0 (B, ...), of the same shape."""
 
+    bounded: ClassVar[bool] = False
+    """Whether x0 lies in [-1, 1], so that clipping it there is right."""
     learns: ClassVar[bool] = False
     """Whether `fit` looks at the data."""
 
@@ -37,6 +39,8 @@ class Space(Part, abc.ABC, family="space"):
 @dataclass(frozen=True)
 class Pixels(Space, kind="pixels"):
     """8-bit values 0 ... 255 to [-1, 1]; decoding rounds and clips to uint8."""
+
+    bounded: ClassVar[bool] = True
 
     def encode(self, data: Tensor) -> Tensor:
         return data.to(torch.float32) / 127.5 - 1

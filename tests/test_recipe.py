@@ -13,7 +13,7 @@ from reverie.data import Digits
 from reverie.parameterizations import Eps
 from reverie.recipe import LIBRARY, Recipe, Sampling, Train, check_finite, compose, library
 from reverie.runs import load
-from reverie.schedules import VE, Cosine, Flow
+from reverie.schedules import VE, Cosine, Flow, Table
 from reverie.spaces import Pixels, Standardized
 
 TOY_SAMPLER = ("sample.sampler.kind=ddim", "sample.clip=false")
@@ -133,3 +133,24 @@ def test_the_key_of_a_number_deep_inside_is_named():
 def test_parts_that_cannot_work_together_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match="alpha"):
         Recipe(data=Digits(), schedule=Flow(), parameterization=Eps())
+
+
+def test_settings_without_a_kind_belong_to_the_part_that_stands_there():
+    recipe = compose([{"data": "digits", "schedule": {"kind": "table", "betas": {"steps": 10}}}])
+    assert recipe.schedule == Table.linear(10)
+
+
+def test_a_chain_has_one_number_of_steps():
+    chain = {"data": "digits", "schedule": {"kind": "table"}, "parameterization": "v"}
+    with pytest.raises(ValueError, match=r"time_label.total is 50, and the chain has 1000 steps"):
+        compose([chain, {"time_label": {"kind": "index", "total": 50}}])
+    with pytest.raises(ValueError, match=r"loss.times.total is 50, and the chain has 1000 steps"):
+        compose([chain, {"loss": {"times": {"kind": "knots", "total": 50}}}])
+
+
+def test_what_is_for_images_is_refused_or_left_out_elsewhere():
+    points = compose([{"data": "digits", "sample": {"clip": True}}])
+    assert points.completed((1, 8, 8), image=True).sample.clip
+    assert not points.completed((2,), image=False).sample.clip
+    with pytest.raises(ValueError, match="these data are not images"):
+        compose([{"data": "digits", "train": {"flip": True}}]).completed((2,), image=False)

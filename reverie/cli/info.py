@@ -41,11 +41,12 @@ def info(
         print(json.dumps(told, indent=2))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None, padding=(0, 2))
     for key, value in told.items():
-        table.add_row(f"[bold]{key}[/bold]", str(value), end_section=True)
+        table.add_row(f"[bold]{key}[/bold]", escape(str(value)), end_section=True)
     Console(highlight=False, soft_wrap=False).print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import replace
@@ -70,7 +71,9 @@ def sample(
     settings = _settings(opened, words or [], sampler, grid, steps, guidance)
     request = Request(opened.labels_for(n, _labels(label)), seed, start, batch)
     number = len(settings.grid(opened.schedule)) - 1
-    name = f"{settings.sampler.kind}{number}-guidance{settings.guidance:g}-seed{seed}-from{start}-n{n}.png"
+    asked = "" if label is None else "-" + re.sub(r"[^\w,]+", "_", label)
+    kind = f"{settings.sampler.kind}-{settings.grid.kind}{number}-guidance{settings.guidance:g}"
+    name = f"{kind}{asked}-seed{seed}-from{start}-n{n}.png"
     path = out or run / "samples" / name
     check_output(path, facts.image)
     where = _fastest() if device is None else _usable(device)
@@ -128,9 +131,11 @@ def _settings(
     for word in words:
         if "=" not in word:
             raise ValueError(f"{word!r} is not a setting; write key=value, such as sampler.eta=0.5, or see --help")
-        data = config.merged(data, config.parse_override(word))
+        data = config.merged(data, config.parse_override(word.removeprefix("sample.")))
     settings = config.from_data(Sampling, data, "")
     assert isinstance(settings, Sampling)
+    if settings.clip and not run.space.bounded:
+        raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
     return replace(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),

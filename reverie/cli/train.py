@@ -64,7 +64,8 @@ def train(
     with processes.main_process_first():
         run = begin(out, made, examples)
     if processes.is_main_process:
-        again = ["reverie", "train", *words, *(["--recipe", recipe] if recipe else []), "--out", str(out)]
+        tracked = ["--report-to", report_to] if report_to else []
+        again = ["reverie", "train", *words, *(["--recipe", recipe] if recipe else []), *tracked, "--out", str(out)]
         facts = run.facts
         print(f"run {out}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
         print(f"to stop: Ctrl-C; to resume, run again: {shlex.join(again)}", flush=True)
@@ -150,5 +151,5 @@ def _bar(reports: Iterable[Report]) -> Iterator[Report]:
             shown = "-" if average is None else f"{average:.4f}"
             progress.update(task, total=report.steps, completed=report.step, loss=shown)
             if text := _line(report):
-                progress.console.print(text, soft_wrap=True)
+                progress.console.print(text, soft_wrap=True, markup=False)
             yield report

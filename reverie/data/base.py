@@ -151,7 +151,7 @@ def split(examples: Examples, validation: float, seed: int) -> Split:
     if len(np.unique(group)) < 2:
         raise ValueError(
             f"a validation set needs two distinct examples, one to train on; the data has {len(examples)} "
-            f"({'all identical' if len(examples) > 1 else 'too few'}); write validation=0 to train on all"
+            f"({'all identical' if len(examples) > 1 else 'too few'}); write train.validation=0 to train on all"
         )
     chosen = np.isin(group, _choose(examples, group, validation, seed))
     return Split(np.flatnonzero(~chosen), np.flatnonzero(chosen))

@@ -107,7 +107,7 @@ def look(data: Data, validation: float = 0.1, seed: int = 0, examples: Examples 
         ValueError: the data cannot be loaded or split.
     """
     examples = data.load() if examples is None else examples
-    split = data.split(examples, validation, seed)
+    split = data.split(examples, validation if len(examples) > 1 else 0.0, seed)
     (low, high, mean, std), flat = _measure(examples.items, FLAT if examples.image else 0)
     counts: dict[str, int] = {}
     if examples.labels is not None:

@@ -54,7 +54,11 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str,
     for name, p in denoiser.named_parameters():
         if p.grad is not None and (found := non_finite(p.grad)):
             return levels, f"the gradient of {name} ({found})"
-    return levels, "nothing when the batch is evaluated again"
+    grads = {name: float(p.grad.abs().max()) for name, p in denoiser.named_parameters() if p.grad is not None}
+    largest = max(grads, key=lambda name: grads[name])
+    if torch.stack([p.grad.norm() for p in denoiser.parameters() if p.grad is not None]).norm().isfinite():
+        return levels, "nothing when the batch is evaluated again"
+    return levels, f"the norm of the gradients; the largest is {grads[largest]:.3g}, of {largest}"
 
 
 def _levels(denoiser: Denoiser, loss: Loss, batch: Batch, values: Tensor) -> str:

@@ -94,11 +94,15 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     run.save_model(average.state_dict(), progress.step)
-    known = list(states(run))
-    newer = [p for p in known if int(p.name) > progress.step]  # training passed them over as damaged
-    for old in newer + known[len(newer) + keep :]:
-        shutil.rmtree(old, ignore_errors=True)
+    for newer in [p for p in states(run) if int(p.name) > progress.step]:  # training passed them over as damaged
+        shutil.rmtree(newer, ignore_errors=True)
+    _prune(run, keep)
     return final
+
+
+def _prune(run: Run, keep: int) -> None:
+    for old in list(states(run))[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def states(run: Run) -> Iterator[Path]:
@@ -156,14 +160,17 @@ def newest(run: Run) -> tuple[Saved | None, list[str]]:
     return None, []
 
 
-def clean(run: Run) -> None:
-    """Remove what a killed save left behind."""
+def clean(run: Run, keep: int) -> None:
+    """Remove what a killed save left behind, and all whole states but the newest `keep`."""
     folder = run.path / STATE
     for leftover in folder.glob(f"{_PARTIAL}*") if folder.is_dir() else []:
         shutil.rmtree(leftover, ignore_errors=True)
     for name in (CONFIG, MODEL, METRICS):
         for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
             leftover.unlink(missing_ok=True)
+    whole = [path for path in states(run) if _is_whole(path)]
+    for old in whole[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _hash(path: Path) -> str:

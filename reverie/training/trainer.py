@@ -42,6 +42,8 @@ from reverie.training.validation import validate
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+PREVIEW_STEPS = 50
+"""Sampler steps of a sheet during training, at the most."""
 ROWS = 8
 """Samples of each class on a sheet during training; the square of it where there are no classes."""
 
@@ -121,7 +123,7 @@ class Trainer:
     def _resume(self) -> tuple[str, ...]:
         """Put back the newest whole state; in words, what was found."""
         if self._main:
-            state.clean(self.run)
+            state.clean(self.run, self.recipe.train.keep)
         saved, damaged = state.newest(self.run)
         self.progress = Progress() if saved is None else saved.progress
         notes: tuple[str, ...] = ()
@@ -203,7 +205,7 @@ class Trainer:
         loss, self._stop = float(told[:, 0].mean()), int(told[:, 1].max()) or None
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
         norm = float(norm) if norm is not None else 0.0
-        scaled = train.precision == "fp16"  # its scaler meets infinite gradients and steps back by itself
+        scaled = self.accelerator.scaler is not None  # its scaler meets infinite gradients and steps back by itself
         if not _finite(loss) or not (_finite(norm) or scaled):
             self._fail(step, parts)
         self.optimizer.step()
@@ -276,10 +278,12 @@ class Trainer:
         """A sheet of samples of the averaged weights, from the same seeds every time."""
         if not self._main:
             return None
+        facts, sampling = self.run.facts, self.recipe.sample
+        if len(sampling.grid(self.recipe.schedule)) - 1 > PREVIEW_STEPS:
+            sampling = replace(sampling, grid=sampling.grid.with_steps(PREVIEW_STEPS))
         classes = len(self.run.classes)
-        shown = min(classes, ROWS * 4) or ROWS
-        labels = self.run.labels_for(ROWS * shown, list(range(shown)) if classes else None)
-        sampling, facts = self.recipe.sample, self.run.facts
+        shown, each = min(classes, ROWS * 4) or ROWS, ROWS if facts.image else 100
+        labels = self.run.labels_for(each * shown, list(range(shown)) if classes else None)
         x = synthesize(self.average, facts.shape, sampling, Request(labels), self.device)
         path = self.run.path / SAMPLES / f"{self.progress.step:08d}.png"
         write_samples(path, self.run.space.decode(x), labels, facts, {"step": self.progress.step, "seed": 0})
