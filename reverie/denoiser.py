@@ -87,7 +87,19 @@ class Rescheduled:
         return Prediction.from_x0(q.x0, x, level, q.var)
 
 
-class Clipped:
+class Wrapper:
+    """A denoiser around another one of the same process."""
+
+    def __init__(self, denoiser: Denoises) -> None:
+        self.denoiser = denoiser
+
+    @property
+    def schedule(self) -> Schedule:
+        """That of the denoiser inside."""
+        return self.denoiser.schedule
+
+
+class Clipped(Wrapper):
     """The denoiser with x0 held inside [low, high]; eps follows (Ho et al., 2020, released code).
 
     Raises:
@@ -97,19 +109,15 @@ class Clipped:
     def __init__(self, denoiser: Denoises, low: float = -1.0, high: float = 1.0) -> None:
         if not low < high:
             raise ValueError(f"Clipped needs low < high; given low={low}, high={high}")
-        self.denoiser, self.low, self.high = denoiser, low, high
-
-    @property
-    def schedule(self) -> Schedule:
-        """That of the denoiser inside."""
-        return self.denoiser.schedule
+        super().__init__(denoiser)
+        self.low, self.high = low, high
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         q = self.denoiser(x, t, cond)
         return q.with_x0(torch.clamp(q.x0, self.low, self.high))
 
 
-class FixedRows:
+class FixedRows(Wrapper):
     """The denoiser, always evaluated on the same number of rows at a time, the last ones padded.
 
     Kernels round differently for different batch sizes, by about 1e-6, which is enough to turn a
@@ -117,12 +125,8 @@ class FixedRows:
     """
 
     def __init__(self, denoiser: Denoises, rows: int) -> None:
-        self.denoiser, self.rows = denoiser, rows
-
-    @property
-    def schedule(self) -> Schedule:
-        """That of the denoiser inside."""
-        return self.denoiser.schedule
+        super().__init__(denoiser)
+        self.rows = rows
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         n = len(x)

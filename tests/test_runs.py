@@ -17,6 +17,7 @@ from toys import TOY, begun, cli, copied, hashes, outcome, process, toy, trained
 import reverie
 from reverie import config
 from reverie.data import Examples
+from reverie.locking import locked
 from reverie.recipe import Recipe
 from reverie.runs import begin, create, digest, fingerprint, load, read_tensors, write_tensors
 from reverie.training import Trainer
@@ -505,3 +506,22 @@ def test_samples_on_a_full_disk(small_disk, name):
 
 def test_the_package_opens_what_it_wrote():
     assert reverie.load(trained()).about["reverie"] == reverie.__version__
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("words")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"), locked(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "words"
+
+
+def test_class_names_are_shown_as_they_are(tmp_path):
+    run = copied(tmp_path / "run")
+    data = json.loads((run / "config.json").read_text())
+    data["facts"]["classes"][:2] = ["[/x]", "[bold]"]
+    (run / "config.json").write_text(json.dumps(data))
+    told = cli("info", run)
+    assert told.code == 0
+    assert "[/x], [bold]" in told.out

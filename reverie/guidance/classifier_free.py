@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Denoises
+from reverie.denoiser import Denoises, Wrapper
 from reverie.prediction import Prediction
-from reverie.schedules import Schedule
 
 
-class ClassifierFree:
+class ClassifierFree(Wrapper):
     """D(x | c) + (scale - 1) (D(x | c) - D(x)), in x0 and eps alike.
 
     Ho & Salimans (2021), eq. 6 with w = scale - 1: scale 1 is no guidance, 0 is unconditional. The
@@ -19,12 +18,8 @@ class ClassifierFree:
     """
 
     def __init__(self, denoiser: Denoises, scale: float) -> None:
-        self.denoiser, self.scale = denoiser, scale
-
-    @property
-    def schedule(self) -> Schedule:
-        """That of the denoiser inside."""
-        return self.denoiser.schedule
+        super().__init__(denoiser)
+        self.scale = scale
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         if cond is None or not cond.given() or self.scale == 1:

@@ -20,7 +20,7 @@ from reverie.data import Examples
 from reverie.spaces import Space
 from reverie.tensors import generator
 
-ORDER, STEP, VALIDATION = 1, 2, 3
+ORDER, STEP, VALIDATION, DROPOUT = 1, 2, 3, 4
 """Keeps the streams of randomness of different uses apart; 0 is the initial weights'."""
 
 

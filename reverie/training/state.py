@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,15 +94,14 @@ def save(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     run.save_model(average.state_dict(), progress.step)
-    for newer in [p for p in states(run) if int(p.name) > progress.step]:  # training passed them over as damaged
-        shutil.rmtree(newer, ignore_errors=True)
-    _prune(run, keep)
+    _drop([p for p in states(run) if int(p.name) > progress.step])  # training passed them over as damaged
+    _drop(list(states(run))[keep:])
     return final
 
 
-def _prune(run: Run, keep: int) -> None:
-    for old in list(states(run))[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+def _drop(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def states(run: Run) -> Iterator[Path]:
@@ -163,14 +162,13 @@ def newest(run: Run) -> tuple[Saved | None, list[str]]:
 def clean(run: Run, keep: int) -> None:
     """Remove what a killed save left behind, and all whole states but the newest `keep`."""
     folder = run.path / STATE
-    for leftover in folder.glob(f"{_PARTIAL}*") if folder.is_dir() else []:
-        shutil.rmtree(leftover, ignore_errors=True)
+    _drop(folder.glob(f"{_PARTIAL}*") if folder.is_dir() else [])
     for name in (CONFIG, MODEL, METRICS):
         for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
             leftover.unlink(missing_ok=True)
-    whole = [path for path in states(run) if _is_whole(path)]
-    for old in whole[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    known = list(states(run))
+    if len(known) > keep:  # otherwise there is nothing to read and check for
+        _drop([path for path in known if _is_whole(path)][keep:])
 
 
 def _hash(path: Path) -> str:

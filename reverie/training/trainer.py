@@ -31,7 +31,7 @@ from reverie.runs import METRICS, MODEL, SAMPLES, Run, fill, fingerprint, misfit
 from reverie.synthesis import Request, synthesize
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import log, state
-from reverie.training.batches import Batch, Batches
+from reverie.training.batches import DROPOUT, Batch, Batches
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import ema_decay, ema_update
 from reverie.training.optim import learning_rate, optimizer
@@ -195,7 +195,7 @@ class Trainer:
         parts, losses = self.batches.step(step), []
         for i, batch in enumerate(parts):
             synchronise = nullcontext() if i == len(parts) - 1 else self.accelerator.no_sync(self.objective)
-            with synchronise, global_randomness(train.seed, 4, step, i, self.batches.rank, device=self.device):
+            with synchronise, global_randomness(train.seed, DROPOUT, step, i, self.batches.rank, device=self.device):
                 loss = self.objective(batch.x0, batch.u, batch.eps, batch.cond).mean()
                 losses.append(loss.detach())
                 self.accelerator.backward(loss / len(parts))
