@@ -12,19 +12,22 @@ import os
 # idle machine that costs nothing; beside another busy process the default is up to thirty times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+from reverie.bound import variational_bound
 from reverie.conditioning import Cond
 from reverie.denoiser import Clipped, Denoiser, Denoises, Rescheduled
 from reverie.exact import FiniteData, Gaussian, GaussianMixture
 from reverie.grids import Karras, Knots, LogSNR, Uniform
 from reverie.guidance import ClassifierFree
-from reverie.losses import Denoising
-from reverie.parameterizations import EDM, X0, Eps, Score, V, Velocity
+from reverie.likelihood import log_likelihood
+from reverie.losses import Denoising, Hybrid, VariationalBound
+from reverie.parameterizations import EDM, X0, Eps, LearnedVariance, Score, V, Velocity
 from reverie.prediction import Prediction, posterior
 from reverie.recipe import Recipe, Train
 from reverie.runs import Run, begin, load
-from reverie.samplers import DDIM, Ancestral, Heun, Sampler
+from reverie.samplers import DDIM, Ancestral, AnnealedLangevin, Corrected, EulerMaruyama, Heun, Sampler
 from reverie.sampling import generate, invert, prior, trajectory
-from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Schedule, Table
+from reverie.schedules import VE, Cosine, Flow, Geometric, Level, LinearVP, Schedule, Shifted, SubVP, Table
+from reverie.sde import sde
 from reverie.tensors import streams
 from reverie.training import Report, Trainer
 from reverie.version import __version__
@@ -35,21 +38,27 @@ __all__ = [
     "VE",
     "X0",
     "Ancestral",
+    "AnnealedLangevin",
     "ClassifierFree",
     "Clipped",
     "Cond",
+    "Corrected",
     "Cosine",
     "Denoiser",
     "Denoises",
     "Denoising",
     "Eps",
+    "EulerMaruyama",
     "FiniteData",
     "Flow",
     "Gaussian",
     "GaussianMixture",
+    "Geometric",
     "Heun",
+    "Hybrid",
     "Karras",
     "Knots",
+    "LearnedVariance",
     "Level",
     "LinearVP",
     "LogSNR",
@@ -61,19 +70,25 @@ __all__ = [
     "Sampler",
     "Schedule",
     "Score",
+    "Shifted",
+    "SubVP",
     "Table",
     "Train",
     "Trainer",
     "Uniform",
     "V",
+    "VariationalBound",
     "Velocity",
     "__version__",
     "begin",
     "generate",
     "invert",
     "load",
+    "log_likelihood",
     "posterior",
     "prior",
+    "sde",
     "streams",
     "trajectory",
+    "variational_bound",
 ]

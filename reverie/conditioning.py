@@ -32,6 +32,8 @@ class Cond:
     """(B, C', ...), a low-resolution or masked input."""
     level: Tensor | None = None
     """(B,), the amount of noise put on `image` or `vector`."""
+    estimate: Tensor | None = None
+    """(B, ...), what x0 was last thought to be, for networks that condition on it; nothing is told by it."""
     drop: Tensor | None = None
     """(B,) bool, True where the condition is to be ignored."""
 
@@ -49,8 +51,8 @@ class Cond:
         return self.map(lambda v: v[index])
 
     def given(self) -> bool:
-        """Whether anything but `drop` is there."""
-        return any(getattr(self, name) is not None for name in _NAMES if name != "drop")
+        """Whether anything is told."""
+        return any(getattr(self, name) is not None for name in _NAMES if name not in ("drop", "estimate"))
 
     def null(self, batch: int) -> Cond:
         """The same with every example's condition dropped."""

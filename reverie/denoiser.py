@@ -5,6 +5,7 @@ Letters in shapes: B batch, ... the shape of one example.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -37,7 +38,9 @@ class Denoiser(nn.Module):
         prediction = decode(net(scale(level) x, label(level), cond), x, level)
 
     The network is called as `net(x, label, cond)` with x (B, ...) and label (B,), in its own dtype
-    under whatever autocast is on; x and the prediction keep the dtype they came with.
+    under whatever autocast is on; x and the prediction keep the dtype they came with. With
+    `self_conditioned`, the scaled x and `cond.estimate`, 0 where there is none, are stacked along the
+    axis after the batch (Chen et al., 2023).
 
     Raises:
         ValueError: the parameterization divides by alpha and the schedule ends with alpha = 0.
@@ -49,11 +52,13 @@ class Denoiser(nn.Module):
         schedule: Schedule,
         parameterization: Parameterization,
         label: TimeLabel | None = None,
+        self_conditioned: bool = False,
     ) -> None:
         super().__init__()
         parameterization.check(schedule)
         self.net, self.schedule, self.parameterization = net, schedule, parameterization
         self.label = LogSNR() if label is None else label
+        self.self_conditioned = self_conditioned
 
     def forward(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         """The prediction for x (B, ...) at t, (B,) or ()."""
@@ -61,8 +66,17 @@ class Denoiser(nn.Module):
         first = next(self.net.parameters(), x)
         exact = torch.promote_types(first.dtype, torch.float32)  # half precision would round large labels
         label = self.label(level).flatten().to(x.device, exact).expand(x.shape[0])
-        out = self.net((self.parameterization.scale(level) * x).to(first.dtype), label, cond)
+        seen = self.parameterization.scale(level) * x
+        if self.self_conditioned:
+            estimate = torch.zeros_like(x) if cond is None or cond.estimate is None else cond.estimate
+            seen = torch.cat([seen, estimate], dim=1)
+        out = self.net(seen.to(first.dtype), label, cond)
         return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
+
+
+def self_conditioned(f: Denoises) -> bool:
+    """Whether a denoiser wants to be told what it last thought x0 to be."""
+    return bool(getattr(f, "self_conditioned", False))
 
 
 class Rescheduled:
@@ -74,6 +88,7 @@ class Rescheduled:
 
     def __init__(self, denoiser: Denoises, schedule: Schedule) -> None:
         self.denoiser, self.schedule = denoiser, schedule
+        self.self_conditioned = self_conditioned(denoiser)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         t, own_schedule = host(t), self.denoiser.schedule
@@ -97,6 +112,27 @@ class Wrapper:
     def schedule(self) -> Schedule:
         """That of the denoiser inside."""
         return self.denoiser.schedule
+
+    @property
+    def self_conditioned(self) -> bool:
+        """As the denoiser inside."""
+        return self_conditioned(self.denoiser)
+
+
+class Remembering(Wrapper):
+    """The denoiser, told at every call what it thought x0 to be at the one before (Chen et al., 2023).
+
+    It remembers, so each trajectory has one of its own.
+    """
+
+    def __init__(self, denoiser: Denoises) -> None:
+        super().__init__(denoiser)
+        self.estimate: Tensor | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        q = self.denoiser(x, t, replace(cond or Cond(), estimate=self.estimate))
+        self.estimate = q.x0
+        return q
 
 
 class Clipped(Wrapper):

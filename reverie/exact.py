@@ -70,13 +70,13 @@ class GaussianMixture:
         residual = x.to(self.means).unsqueeze(1) - alpha * self.means
         variance = (alpha * self.stds) ** 2 + sigma**2
         log_density = -0.5 * (residual**2 / variance + variance.log() + math.log(2 * math.pi))
-        log_joint = log_density.expand_as(residual).flatten(2).sum(2) + self.weights.log()
+        log_weight = self.weights.log().expand(len(x), -1)
         if self.labels is not None and cond is not None and cond.label is not None:
             other = self.labels != cond.label[:, None]
             if cond.drop is not None:
                 other = other & ~cond.drop[:, None]
-            log_joint = log_joint.masked_fill(other, -math.inf)
-        return log_joint, residual, variance
+            log_weight = log_weight.masked_fill(other, -math.inf).log_softmax(1)  # those of the class sum to 1
+        return log_density.expand_as(residual).flatten(2).sum(2) + log_weight, residual, variance
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         level = self.schedule.at(t, like=x)
@@ -88,7 +88,7 @@ class GaussianMixture:
         return Prediction(x, level, x0.to(x), eps.to(x))
 
     def log_density(self, x: Tensor, t: Tensor | float = 0.0, cond: Cond | None = None) -> Tensor:
-        """log p_t(x), (B,), in nats; t = 0 for the data."""
+        """log p_t(x), or log p_t(x | label) where `cond` gives one, (B,), in nats; t = 0 for the data."""
         return self._log_joint(x, self.schedule.at(host(t), like=x), cond)[0].logsumexp(1)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:

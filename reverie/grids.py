@@ -161,35 +161,49 @@ class Karras(Grid, kind="karras"):
 
 @dataclass(frozen=True)
 class Knots(Grid, kind="knots"):
-    """Every `stride`-th knot i / T of a chain of T = `total` steps, counted down from `start`.
+    """Every `stride`-th knot i / T of a chain of T steps, counted down from `start`.
 
-    Knot i is the chain's index i - 1. The start is the noisy end, T, unless said; a stride that is
-    not whole is rounded to knots. With stride T / N this is diffusers' "trailing" spacing of N
-    steps; with start = T - stride + 1, its "leading" spacing.
+    T is `total`, or else the schedule's own number of knots, or 1000 for a process in continuous
+    time. Knot i is the chain's index i - 1. The start is the noisy end, T, unless said. With `steps` =
+    N the stride is start / N; one that is not whole is rounded to knots. From T that is diffusers'
+    "trailing" spacing of N steps; with start = T - stride + 1, its "leading" spacing.
 
     Raises:
-        ValueError: total < 1, stride < 1, or start outside 1 ... total.
+        ValueError: total < 1, stride < 1, both a stride and steps, a start outside 1 ... T, or more
+            steps than knots.
     """
 
-    total: int = 1000
-    stride: float = 1
+    total: int | None = None
+    stride: float = 1.0
     start: int | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
-        if self.total < 1 or not self.stride >= 1:
+        if (self.total is not None and self.total < 1) or not self.stride >= 1:
             raise ValueError(f"Knots needs total >= 1 and stride >= 1; given total={self.total}, stride={self.stride}")
-        if self.start is not None and not 1 <= self.start <= self.total:
-            raise ValueError(f"Knots needs a start in 1 ... {self.total}; given {self.start}")
+        if self.start is not None and not 1 <= self.start <= (self.total or math.inf):
+            raise ValueError(f"Knots needs a start in 1 ... {self.total or 'T'}; given {self.start}")
+        if self.steps is not None:
+            _check_steps("Knots", self.steps)
+            if self.stride != 1:
+                raise ValueError(f"Knots needs a stride or steps, not both; given {self.stride} and {self.steps}")
+            self._check_enough(self.total if self.start is None else self.start)
+
+    def _check_enough(self, first: int | None) -> None:
+        if first is not None and self.steps is not None and self.steps > first:
+            raise ValueError(
+                f"a chain of {first} knots has no {self.steps} steps; at most {first}, or use another grid"
+            )
 
     def __call__(self, schedule: Schedule) -> Tensor:
-        first = self.total if self.start is None else self.start
-        number = math.ceil(first / self.stride)
-        knots = (first - self.stride * torch.arange(number, dtype=torch.float64)).round()
-        return _ended(knots[knots > 0]) / self.total
+        total = self.total or schedule.knots or 1000
+        first = total if self.start is None else self.start
+        if first > total:
+            raise ValueError(f"{type(schedule).__name__} has {total} knots, and grid.start is {first}; at most {total}")
+        self._check_enough(first)
+        stride = self.stride if self.steps is None else first / self.steps
+        knots = (first - stride * torch.arange(math.ceil(first / stride), dtype=torch.float64)).round()
+        return _ended(knots[knots > 0]) / total
 
     def with_steps(self, steps: int) -> Knots:
-        _check_steps("Knots", steps)
-        first = self.total if self.start is None else self.start
-        if steps > first:
-            raise ValueError(f"a chain of {first} knots has no {steps} steps; at most {first}, or use another grid")
-        return replace(self, stride=first / steps)
+        return replace(self, stride=1.0, steps=steps)

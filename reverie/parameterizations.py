@@ -7,7 +7,7 @@ the network sees it. Both know nothing of the network.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -23,6 +23,8 @@ class Parameterization(Part, abc.ABC, family="parameterization"):
 
     divides_by_alpha: ClassVar[bool] = False
     """Whether `decode` is undefined where alpha = 0."""
+    outputs: ClassVar[int] = 1
+    """How many numbers the network puts out for each of x, stacked along the axis after the batch."""
 
     def scale(self, level: Level) -> Tensor | float:
         """The factor on x before the network."""
@@ -30,7 +32,7 @@ class Parameterization(Part, abc.ABC, family="parameterization"):
 
     @abc.abstractmethod
     def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
-        """The prediction that the network's output `out`, shaped like x (B, ...), stands for."""
+        """The prediction that the network's output `out` stands for: (B, outputs C, ...) for x (B, C, ...)."""
 
     def check(self, schedule: Schedule) -> None:
         """Refuse a schedule on which `decode` would divide by zero.
@@ -81,11 +83,18 @@ class V(Parameterization, kind="v"):
 
 @dataclass(frozen=True)
 class Score(Parameterization, kind="score"):
-    """The network puts out grad log p_t(x) (Song & Ermon, 2019)."""
+    """The network puts out grad log p_t(x) (Song & Ermon, 2019), or sigma times it.
+
+    `per_sigma` divides what comes out of the network by sigma, so that it is of the same size at
+    all levels (Song & Ermon, 2020, technique 3; Song et al., 2021, released code).
+    """
 
     divides_by_alpha: ClassVar[bool] = True
+    per_sigma: bool = False
 
     def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        if self.per_sigma:
+            return Prediction.from_eps(-out, x, level)
         return Prediction.from_score(out, x, level)
 
 
@@ -128,3 +137,31 @@ class EDM(Parameterization, kind="edm"):
         x0 = (level.alpha * self.sigma_data**2 * k**2) * x + (level.sigma * self.sigma_data * k) * out
         eps = (level.sigma * k**2) * x - (level.alpha * self.sigma_data * k) * out
         return Prediction(x, level, x0, eps)
+
+
+@dataclass(frozen=True)
+class LearnedVariance(Parameterization, kind="learned_variance"):
+    """Another parameterization and, in the second half of the output, the variance of the reverse step.
+
+    With v the second half, log variance = f log upper + (1 - f) log lower and f = (v + 1) / 2, the
+    bounds those of `reverie.prediction.posterior` (Nichol & Dhariwal, 2021, eq. 15). As there, f is
+    not held inside [0, 1].
+    """
+
+    mean: Parameterization = field(default_factory=Eps)
+    """What the first half is."""
+    outputs: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if self.mean.outputs != 1:
+            raise ValueError(f"LearnedVariance needs a mean without a variance of its own; given {self.mean.kind}")
+
+    def check(self, schedule: Schedule) -> None:
+        self.mean.check(schedule)
+
+    def scale(self, level: Level) -> Tensor | float:
+        return self.mean.scale(level)
+
+    def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
+        mean, variance = out.chunk(2, dim=1)
+        return self.mean.decode(mean, x, level, schedule).with_var((variance + 1) / 2)

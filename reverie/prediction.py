@@ -93,28 +93,52 @@ class Prediction:
         return replace(self, var=var)
 
 
-def posterior(q: Prediction, s: Level, fraction: float = 0.0) -> tuple[Tensor, Tensor]:
-    r"""Mean and log-variance of p(x_s | x_t), the reverse step from the level of `q` to `s` below it.
+@dataclass(frozen=True)
+class Bridge:
+    r"""The law of x_s given x_t and x0, for s below t: N(x x_t + x0 x0, lower).
 
     With r = alpha_t / alpha_s and w = sigma_t^2 - r^2 sigma_s^2, the variance of q(x_t | x_s):
 
-        mean      = r sigma_s^2 / sigma_t^2 x_t + alpha_s w / sigma_t^2 x0
-        lower     = w sigma_s^2 / sigma_t^2,  the variance of q(x_s | x_t, x0)
-        upper     = w
-        log var   = f log upper + (1 - f) log lower
+        x     = r sigma_s^2 / sigma_t^2
+        x0    = alpha_s w / sigma_t^2
+        lower = w sigma_s^2 / sigma_t^2,  the variance of q(x_s | x_t, x0)
+        upper = w
 
-    Ho et al. (2020), eq. 6 and 7, for any pair of levels and also where alpha is not sqrt(1 -
-    sigma^2); Nichol & Dhariwal (2021), eq. 15. f is the prediction's own `var` if it has one, else
-    `fraction`: 0 for the lower bound, 1 for the upper.
+    Ho et al. (2020), eq. 6 and 7, for any pair of levels and also where alpha is not sqrt(1 - sigma^2).
+    """
+
+    x: Tensor
+    x0: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def between(cls, t: Level, s: Level) -> Bridge:
+        """From the level t to s below it; exact to rounding only for levels in float64."""
+        ratio = t.alpha / s.alpha
+        w = t.sigma**2 - (ratio * s.sigma) ** 2
+        keep = (s.sigma / t.sigma) ** 2
+        return cls(ratio * keep, s.alpha * (w / t.sigma**2), w * keep, w)
+
+    def mean(self, q: Prediction) -> Tensor:
+        """Of x_s, for the x0 of a prediction."""
+        return self.x * q.x + self.x0 * q.x0
+
+    def log_variance(self, fraction: Tensor | float) -> Tensor:
+        """f log upper + (1 - f) log lower, -46 (a variance of 1e-20) at the least."""
+        upper, lower = self.upper.clamp_min(1e-20).log(), self.lower.clamp_min(1e-20).log()
+        return fraction * upper + (1 - fraction) * lower
+
+
+def posterior(q: Prediction, s: Level, fraction: float = 0.0) -> tuple[Tensor, Tensor]:
+    r"""Mean and log-variance of p(x_s | x_t), the reverse step from the level of `q` to `s` below it.
+
+    The mean is that of `Bridge`; log var = f log upper + (1 - f) log lower (Nichol & Dhariwal, 2021,
+    eq. 15). f is the prediction's own `var` if it has one, else `fraction`: 0 for the lower bound, 1
+    for the upper.
 
     Shapes: mean like x; log-variance broadcasts against x. It is -46 (a variance of 1e-20) at the
     least, the value at s = 0 of the lower bound.
     """
-    t = q.level
-    ratio = t.alpha / s.alpha
-    w = t.sigma**2 - (ratio * s.sigma) ** 2
-    keep = (s.sigma / t.sigma) ** 2
-    mean = ratio * keep * q.x + s.alpha * (w / t.sigma**2) * q.x0
-    upper, lower = w.clamp_min(1e-20).log(), (w * keep).clamp_min(1e-20).log()
-    f = fraction if q.var is None else q.var
-    return mean, f * upper + (1 - f) * lower
+    bridge = Bridge.between(q.level, s)
+    return bridge.mean(q), bridge.log_variance(fraction if q.var is None else q.var)

@@ -20,7 +20,7 @@ from reverie.losses import Denoising, LogitNormalTimes, Loss
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
 from reverie.samplers import Heun, Sampler
-from reverie.schedules import Flow, Schedule, Table
+from reverie.schedules import Flow, Schedule
 from reverie.spaces import Pixels, Space, Standardized
 from reverie.time_labels import LogSNR, TimeLabel
 
@@ -52,6 +52,10 @@ class Train:
     """The largest norm of the gradient; larger ones are scaled down to it."""
     ema: float = 0.999
     """Decay a step of the averaged weights, (1 + n) / (10 + n) at step n where that is less."""
+    ema_lengths: tuple[float, ...] = (0.05, 0.1)
+    """Power-function averages kept for `reverie ema`: the width of each as a share of the steps; [] for none."""
+    snapshots: int = 8
+    """How often in a run they are stored."""
     drop: float = 0.1
     """Probability that an example's condition is hidden, for classifier-free guidance."""
     flip: bool = False
@@ -70,7 +74,8 @@ class Train:
     """Trackers besides metrics.jsonl: tensorboard, wandb and others that accelerate knows."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "accumulate", "log_every", "validate_every", "sample_every", "save_every", "keep"):
+        every = ("log_every", "validate_every", "sample_every", "save_every")
+        for name in ("batch", "accumulate", *every, "keep", "snapshots"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; given {getattr(self, name)}")
         for name in ("steps", "seed", "warmup", "weight_decay"):
@@ -83,6 +88,11 @@ class Train:
             value = getattr(self, name)
             if not all(0 <= v < 1 for v in (value if isinstance(value, tuple) else (value,))):
                 raise ValueError(f"{name} must lie in [0, 1); given {value}")
+        if not all(0 < v <= 0.28 for v in self.ema_lengths) or len({*self.ema_lengths}) < len(self.ema_lengths):
+            raise ValueError(
+                f"ema_lengths must be different shares greater than 0 and at most 0.28, such as [0.05, 0.1], or [] for "
+                f"no power-function averages; given {list(self.ema_lengths)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -131,22 +141,25 @@ class Recipe:
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))
         self.parameterization.check(self.schedule)
-        checked_times(self.sample.grid(self.schedule))
         self._check_chain()
+        self.loss.check(self.schedule, self.parameterization)
+        self.sample.sampler.check(self.schedule, checked_times(self.sample.grid(self.schedule)))
 
     def _check_chain(self) -> None:
-        """A chain's number of steps stands in its betas, its time label and its times: they must agree."""
-        times = getattr(self.loss, "times", None)
-        for key, part in (("time_label.total", self.time_label), ("loss.times.total", times)):
-            total = getattr(part, "total", None)
-            if isinstance(self.schedule, Table) and total not in (None, self.schedule.steps):
-                raise ValueError(f"{key} is {total}, and the chain has {self.schedule.steps} steps; make them equal")
+        """A chain's number of steps stands in its betas and its time label: they must agree."""
+        total, knots = getattr(self.time_label, "total", None), self.schedule.knots
+        if None not in (total, knots) and total != knots:
+            raise ValueError(f"time_label.total is {total}, and the chain has {knots} steps; make them equal")
 
     def completed(self, shape: tuple[int, ...], image: bool) -> Recipe:
         """The recipe with what depends on the data filled in."""
         space = self.space or (Pixels() if image else Standardized())
         if isinstance(space, Pixels) and not image:
             raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
+        if self.loss.quantised and not space.bounded:
+            raise ValueError(
+                f"loss.kind={self.loss.kind} counts the bins of 8-bit pixels, and these data are none: set loss.bins=0"
+            )
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")
         sample = dataclasses.replace(self.sample, clip=self.sample.clip and space.bounded)

@@ -3,6 +3,7 @@
     config.json            everything resolved; format and package version
     model.safetensors      averaged weights: what every other command uses
     state/<step>/          what training resumes from (the newest few are kept)
+    ema/<step>-<length>.safetensors    what averages of other lengths are made of
     metrics.jsonl          one object a line
     samples/<step>.png     the same seeds every time
 
@@ -12,18 +13,20 @@ Nothing is unpickled and nothing imported by a name found in a file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reverie import config
-from reverie.data import Examples
+from reverie.data import Data, Examples
 from reverie.denoiser import Denoiser
 from reverie.files import atomic, write_json
 from reverie.grids import Grid
@@ -36,8 +39,12 @@ from reverie.synthesis import Request, synthesize
 from reverie.tensors import global_randomness
 from reverie.version import __version__
 
+if TYPE_CHECKING:
+    from reverie.evaluation import Likelihood, Settings
+
 FORMAT = 1
 CONFIG, MODEL, METRICS, SAMPLES, STATE = "config.json", "model.safetensors", "metrics.jsonl", "samples", "state"
+EMA = "ema"
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,32 @@ def fingerprint(examples: Examples) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_data(run: Run, examples: Examples) -> None:
+    """Refuse examples other than those the run began with.
+
+    Raises:
+        ValueError: their fingerprint is another one.
+    """
+    if fingerprint(examples) != run.facts.fingerprint:
+        raise ValueError(
+            f"the data have changed since {run.path} was begun ({run.facts.train + run.facts.validation} examples "
+            f"then, {len(examples)} now, or others); put them back, or begin a new run with another --out"
+        )
+
+
 def network(recipe: Recipe, facts: Facts) -> Denoiser:
     """The denoiser of a completed recipe, its weights drawn from the recipe's seed."""
     if recipe.net is None:
         raise ValueError("the recipe has no network yet; complete it with the shape of the data")
     with global_randomness(recipe.train.seed, 0):
-        net = recipe.net.build(facts.shape, len(facts.classes) if recipe.labels else 0)
-    return Denoiser(net, recipe.schedule, recipe.parameterization, recipe.time_label)
+        net = recipe.net.build(
+            facts.shape,
+            classes=len(facts.classes) if recipe.labels else 0,
+            inputs=2 if recipe.loss.self_conditions else 1,
+            outputs=recipe.parameterization.outputs,
+        )
+    parts = (recipe.schedule, recipe.parameterization, recipe.time_label)
+    return Denoiser(net, *parts, self_conditioned=recipe.loss.self_conditions)
 
 
 # ----------------------------------------------------------------------------------- tensors
@@ -94,19 +120,35 @@ def read_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         ValueError: the file is missing or damaged.
     """
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    if "sha256" in metadata and metadata["sha256"] != digest(tensors):
+        raise ValueError(f"{path} is damaged: its tensors are not what was written")
+    return tensors, metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says besides its tensors, which are not read.
+
+    Raises:
+        ValueError: the file is missing, or its beginning is damaged.
+    """
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
         with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+            yield file
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
-    if "sha256" in metadata and metadata["sha256"] != digest(tensors):
-        raise ValueError(f"{path} is damaged: its tensors are not what was written")
-    return tensors, metadata
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -289,19 +331,49 @@ class Run:
         x = synthesize(self.denoiser, self.facts.shape, sampling or self.recipe.sample, request, device)
         return self.space.decode(x)
 
+    def likelihood(self, settings: Settings | None = None, data: Data | str | None = None) -> Likelihood:
+        """Bits per dimension of held-out data, or of others: see `reverie.evaluation.measure`.
+
+        Raises:
+            ValueError: data that do not fit the run, or a run not saved yet.
+        """
+        from reverie.evaluation import measure
+
+        *_, last = measure(self, settings, data)
+        assert last.result is not None
+        return last.result
+
     def to(self, device: torch.device | str) -> Run:
         """The same run with its network on `device`; returns itself."""
         self.denoiser.to(device)
         return self
 
-    def save_model(self, weights: Mapping[str, Tensor], step: int) -> None:
-        """Replace the averaged weights, whole or not at all."""
+    @property
+    def average(self) -> str | None:
+        """Which average of the weights the model is, in words; None where there is none that can be read."""
+        try:
+            about = read_metadata(self.path / MODEL)
+        except ValueError:
+            return None
+        if about.get("average") == "power":
+            return f"power function, length {about.get('length')}, at step {about.get('at')}"
+        return f"exponential, decay {about.get('decay', self.recipe.train.ema)}"
+
+    def save_model(self, weights: Mapping[str, Tensor], step: int, average: Mapping[str, str] | None = None) -> None:
+        """Replace the averaged weights, whole or not at all.
+
+        Args:
+            weights: the network's state.
+            step: steps trained.
+            average: which average they are, for `average`; the exponential one of training unless given.
+        """
+        average = {"average": "exponential", "decay": repr(self.recipe.train.ema)} if average is None else average
         about = {"format": str(FORMAT), "step": str(step), "reverie": __version__, "sha256": digest(weights)}
-        write_tensors(self.path / MODEL, weights, about)
+        write_tensors(self.path / MODEL, weights, {**about, **average})
 
 
 def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Run:
-    """Begin a run: complete the recipe, fit the space on the training split, write config.json.
+    """Begin a run: complete the recipe, fit space and process on the training split, write config.json.
 
     Raises:
         ValueError: the folder already holds something, or the recipe does not fit the data.
@@ -309,11 +381,7 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
         raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
-    recipe = recipe.completed(examples.shape, examples.image)
-    assert recipe.space is not None
-    if recipe.space.learns:
-        rows = np.ascontiguousarray(examples.items[np.asarray(train)])
-        recipe = replace(recipe, space=recipe.space.fit(torch.from_numpy(rows)))
+    recipe = _fitted(recipe.completed(examples.shape, examples.image), examples, train)
     facts = Facts(
         shape=examples.shape,
         image=examples.image,
@@ -333,6 +401,16 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
     path.mkdir(parents=True, exist_ok=True)
     write_config(run)
     return run
+
+
+def _fitted(recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Recipe:
+    """A completed recipe with its space and its process fitted on the training split."""
+    assert recipe.space is not None
+    if not (recipe.space.learns or recipe.schedule.learns):
+        return recipe
+    rows = torch.from_numpy(np.ascontiguousarray(examples.items[np.asarray(train)]))
+    space = recipe.space.fit(rows)
+    return replace(recipe, space=space, schedule=recipe.schedule.fit(space.encode(rows)))
 
 
 def write_config(run: Run) -> None:
@@ -411,9 +489,13 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
     """
     path = Path(path)
     recipe = replace(recipe, sample=recipe.completed(examples.shape, examples.image).sample)
-    if not (path / CONFIG).is_file():
-        split = recipe.data.split(examples, recipe.train.validation, recipe.train.seed)
-        return create(path, recipe, examples, split.train)
+    new = not (path / CONFIG).is_file()
+    if new or recipe.schedule.learns:
+        train = recipe.data.split(examples, recipe.train.validation, recipe.train.seed).train
+        if new:
+            return create(path, recipe, examples, train)
+        fitted = _fitted(recipe.completed(examples.shape, examples.image), examples, train)
+        recipe = replace(recipe, schedule=fitted.schedule)
     run = load(path)
     differ = list(changes(run.recipe, recipe))
     fixed = [d for d in differ if d[0] in _FIXED or not d[0].startswith(("train.", "sample."))]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Denoises
+from reverie.denoiser import Denoises, Remembering, self_conditioned
 from reverie.grids import checked_times
 from reverie.prediction import Prediction
 from reverie.samplers.base import Sampler
@@ -40,6 +40,7 @@ def prior(schedule: Schedule, t: Tensor | float, like: Tensor, noise: Noise = to
 
 def _steps(f: Denoises, sampler: Sampler, times: Tensor, x: Tensor, cond: Cond | None, noise: Noise) -> Iterator[Step]:
     state = sampler.init()
+    f = Remembering(f) if self_conditioned(f) else f
     for i, (t, s) in enumerate(zip(times[:-1].unbind(), times[1:].unbind(), strict=True)):
         with torch.no_grad():
             x, state = sampler.step(f, x, t, s, cond, noise, state)

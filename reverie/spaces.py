@@ -6,6 +6,8 @@ A space is fitted on the training split only and stored with the weights.
 from __future__ import annotations
 
 import abc
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from reverie.config import Part
+from reverie.tensors import count
 
 
 class Space(Part, abc.ABC, family="space"):
@@ -22,6 +25,8 @@ class Space(Part, abc.ABC, family="space"):
     """Whether x0 lies in [-1, 1], so that clipping it there is right."""
     learns: ClassVar[bool] = False
     """Whether `fit` looks at the data."""
+    quantum: ClassVar[float] = 0.0
+    """The spacing of the grid that data lie on; 0 where they lie on none."""
 
     def fit(self, data: Tensor) -> Self:
         """The space for data like these (N, ...): itself, where nothing is fitted."""
@@ -35,18 +40,30 @@ class Space(Part, abc.ABC, family="space"):
     def decode(self, x: Tensor) -> Tensor:
         """x0 to data."""
 
+    def log_volume(self, shape: Sequence[int]) -> float:
+        """log |det dx0/d data| for one example of this shape: what turns densities of x0 into those of data.
+
+        Raises:
+            ValueError: a density of x0 says nothing of one of the data here.
+        """
+        raise ValueError(f"space {self.kind!r} has no log_volume: its densities stay in the model's space, in nats")
+
 
 @dataclass(frozen=True)
 class Pixels(Space, kind="pixels"):
     """8-bit values 0 ... 255 to [-1, 1]; decoding rounds and clips to uint8."""
 
     bounded: ClassVar[bool] = True
+    quantum: ClassVar[float] = 1.0
 
     def encode(self, data: Tensor) -> Tensor:
         return data.to(torch.float32) / 127.5 - 1
 
     def decode(self, x: Tensor) -> Tensor:
         return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def log_volume(self, shape: Sequence[int]) -> float:
+        return -count(shape) * math.log(127.5)
 
 
 @dataclass(frozen=True)
@@ -66,9 +83,12 @@ class Standardized(Space, kind="standardized"):
         std = torch.where(std > 0, std, torch.ones_like(std))
         return replace(self, mean=tuple(channels.mean(1).tolist()), std=tuple(std.tolist()))
 
+    def _check(self, channels: int) -> None:
+        if len(self.mean) != channels:
+            raise ValueError(f"this space was fitted on {len(self.mean)} channels; the data have {channels}")
+
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if len(self.mean) != like.shape[1]:
-            raise ValueError(f"this space was fitted on {len(self.mean)} channels; the data have {like.shape[1]}")
+        self._check(like.shape[1])
         shape = (1, -1) + (1,) * (like.ndim - 2)
         mean = torch.tensor(self.mean, dtype=torch.float32, device=like.device).reshape(shape)
         return mean, torch.tensor(self.std, dtype=torch.float32, device=like.device).reshape(shape)
@@ -80,3 +100,7 @@ class Standardized(Space, kind="standardized"):
     def decode(self, x: Tensor) -> Tensor:
         mean, std = self._statistics(x)
         return x * std + mean
+
+    def log_volume(self, shape: Sequence[int]) -> float:
+        self._check(shape[0])
+        return -count(shape[1:]) * sum(math.log(std) for std in self.std)

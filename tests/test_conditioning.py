@@ -14,6 +14,7 @@ def full(n: int = 3) -> Cond:
         mask=torch.ones(n, 5, dtype=torch.bool),
         image=torch.rand(n, 1, 2, 2),
         level=torch.rand(n),
+        estimate=torch.rand(n, 3),
         drop=torch.zeros(n, dtype=torch.bool),
     )
 
@@ -37,8 +38,9 @@ def test_indexing_takes_the_examples():
             assert torch.equal(getattr(part, f.name), getattr(cond, f.name)[index])
 
 
-def test_given_does_not_count_drop():
+def test_given_counts_neither_drop_nor_the_estimate():
     assert not Cond().given()
+    assert not Cond(estimate=torch.zeros(2, 3)).given()
     assert not Cond(drop=torch.ones(2, dtype=torch.bool)).given()
     assert Cond(level=torch.zeros(2)).given()
     assert full().given()
@@ -60,6 +62,9 @@ def test_cat_joins_and_fills_in_who_is_not_dropped():
     assert Cond.cat(a, a, 2).drop is None
     both = Cond(drop=torch.tensor([False, True]))
     assert Cond.cat(both, both, 2).drop.tolist() == [False, True, False, True]
+    told = Cond(estimate=torch.tensor([[1.0], [2.0]]))
+    assert Cond.cat(told, told.null(2), 2).estimate.flatten().tolist() == [1, 2, 1, 2]
+    assert told.null(2).drop.tolist() == [True, True]
 
 
 def test_conditions_are_frozen_and_named():

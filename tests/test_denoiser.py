@@ -6,8 +6,9 @@ import torch
 from helpers import DOUBLE, SCHEDULES, Stub, close, defaults, every_schedule, labelled, mixture, randn
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Clipped, Denoiser, Rescheduled
-from reverie.parameterizations import Eps, Parameterization, V
+from reverie.denoiser import Clipped, Denoiser, FixedRows, Remembering, Rescheduled, self_conditioned
+from reverie.guidance import ClassifierFree
+from reverie.parameterizations import EDM, Eps, LearnedVariance, Parameterization, V
 from reverie.samplers import DDIM
 from reverie.sampling import generate
 from reverie.schedules import VE, Cosine, Flow, LinearVP, Table
@@ -34,7 +35,7 @@ TIMES = torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=DOUBLE)
 @pytest.mark.parametrize("schedule", **every_schedule)
 def test_a_denoiser_scales_labels_calls_and_decodes(schedule):
     for parameterization in defaults(Parameterization).values():
-        if parameterization.divides_by_alpha and schedule.ends_in_noise():
+        if parameterization.outputs > 1 or (parameterization.divides_by_alpha and schedule.ends_in_noise()):
             continue
         f, cond = Denoiser(Toy(), schedule, parameterization, LogSNR(0.1)), Cond(label=torch.arange(4))
         q = f(X, TIMES, cond)
@@ -180,3 +181,102 @@ def test_wrappers_compose_and_pass_conditions_and_variance_on():
     assert Clipped(g)(x, TIMES).var.eq(0.3).all()
     assert Rescheduled(g, Flow())(x, TIMES).var.eq(0.3).all()
     assert Rescheduled(g, Flow())(x, host(1.0)).var.eq(0.3).all()
+
+
+# ---------------------------------------------------------------- a variance, and an estimate of its own
+
+
+class Wide(torch.nn.Module):
+    """From `inputs` to `outputs` times the numbers of an example."""
+
+    def __init__(self, inputs=1, outputs=1):
+        super().__init__()
+        self.map = torch.nn.Parameter(randn(3 * inputs, 3 * outputs, seed=8) / 3)
+        self.seen = []
+
+    def forward(self, x, label, cond):
+        self.seen.append((x, cond))
+        shift = 0 if cond is None or cond.label is None else cond.label[:, None] / 3
+        return torch.tanh(x @ self.map + shift) + 0.01 * label[:, None]
+
+
+FLAT = randn(4, 3, seed=1)
+COND = Cond(label=torch.tensor([0, 1, 1, 0]))
+
+
+@pytest.mark.parametrize("t", [TIMES, TIMES[2]], ids=["by_example", "scalar"])
+def test_a_denoiser_reads_a_learned_variance(t):
+    f = Denoiser(Wide(outputs=2), LinearVP(), LearnedVariance(Eps()))
+    q = f(FLAT, t)
+    out = f.net(FLAT, f.label(q.level).flatten().expand(4), None)
+    assert close(q.eps.detach(), out[:, :3].detach())
+    assert close(q.var.detach(), (out[:, 3:].detach() + 1) / 2)
+    for g in (Clipped(f), Rescheduled(f, Flow()), FixedRows(f, 3), Remembering(f)):
+        assert g(FLAT, t).var.shape == FLAT.shape
+    assert close(FixedRows(f, 3)(FLAT, t).var.detach(), q.var.detach(), 1e-12)
+
+
+def test_what_was_last_thought_comes_beside_the_scaled_x():
+    f = Denoiser(Wide(2), VE(), EDM(), self_conditioned=True)
+    for given in (None, COND):
+        f(FLAT, TIMES, given)
+        x, cond = f.net.seen[-1]
+        scaled = EDM().scale(VE().at(TIMES, FLAT)) * FLAT
+        assert close(x, torch.cat([scaled, 0 * FLAT], 1))
+        assert cond is given
+    estimate = randn(4, 3, seed=2)
+    f(FLAT, TIMES, Cond(estimate=estimate))
+    assert close(f.net.seen[-1][0], torch.cat([scaled, estimate], 1))
+    images = torch.nn.Identity()
+    images.forward = lambda x, label, cond: x[:, :2]
+    g = Denoiser(images, Flow(), V(), self_conditioned=True)
+    x = randn(4, 2, 5, 5)
+    assert close(g(x, TIMES, Cond(estimate=x + 1)).v, x, 1e-12)
+
+
+def test_who_wants_to_be_told_says_so_through_every_wrapper():
+    plain, told = (Denoiser(Wide(2), LinearVP(), Eps(), self_conditioned=flag) for flag in (False, True))
+    assert not self_conditioned(mixture(VE()))
+    for f, expected in ((plain, False), (told, True)):
+        for g in (f, Clipped(f), FixedRows(f, 2), Rescheduled(f, Flow()), ClassifierFree(f, 2.0), Remembering(f)):
+            assert self_conditioned(g) == expected
+        assert self_conditioned(Clipped(ClassifierFree(Rescheduled(f, Flow()), 2.0))) == expected
+
+
+def test_remembering_tells_what_was_said_before_and_a_new_one_begins_anew():
+    f = Denoiser(Wide(2), LinearVP(), Eps(), self_conditioned=True)
+    for _ in range(2):
+        g, estimate = Remembering(f), torch.zeros_like(FLAT)
+        assert g.estimate is None
+        assert g.schedule is f.schedule
+        for t in (0.9, 0.5, 0.2):
+            q = g(FLAT, host(t), COND)
+            assert close(f.net.seen[-1][0][:, 3:].detach(), estimate.detach())
+            assert torch.equal(f.net.seen[-1][1].label, COND.label)
+            assert torch.equal(q.x0, f(FLAT, host(t), Cond(label=COND.label, estimate=estimate)).x0)
+            estimate = q.x0
+        assert torch.equal(g.estimate, estimate)
+    assert COND.estimate is None
+
+
+def test_an_estimate_goes_through_every_wrapper():
+    f = Denoiser(Wide(2), LinearVP(), Eps(), self_conditioned=True)
+    estimate = randn(4, 3, seed=2)
+    cond = Cond(label=COND.label, estimate=estimate)
+    plain = f(FLAT, TIMES, cond)
+    assert close(Clipped(f, -9, 9)(FLAT, TIMES, cond).x0.detach(), plain.x0.detach().clamp(-9, 9))
+    assert close(FixedRows(f, 3)(FLAT, TIMES, cond).x0.detach(), plain.x0.detach(), 1e-12)
+    other = Rescheduled(f, Flow())
+    level, own = Flow().at(TIMES, FLAT), LinearVP().time(Flow().log_snr(TIMES))
+    x = FLAT / (level.alpha**2 + level.sigma**2).sqrt()
+    assert close(other(FLAT, TIMES, cond).x0.detach(), f(x, own, cond).x0.detach(), 1e-9)
+    unconditional = f(FLAT, TIMES, Cond(estimate=estimate))
+
+    class Dropping(Wide):
+        def forward(self, x, label, cond):
+            shown = cond if cond is None or cond.drop is None else Cond(label=torch.where(cond.drop, 0, cond.label))
+            return super().forward(x, label, shown)
+
+    g = Denoiser(Dropping(2), LinearVP(), Eps(), self_conditioned=True)
+    guided = ClassifierFree(g, 3.0)(FLAT, TIMES, cond)
+    assert close(guided.x0.detach(), (unconditional.x0 + 3 * (plain.x0 - unconditional.x0)).detach(), 1e-9)

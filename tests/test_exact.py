@@ -44,6 +44,8 @@ def test_a_class_is_the_mixture_of_its_own_components():
     q = f(x, TIMES, dropped)
     assert close(q.x0[[0, 2]], f(x, TIMES).x0[[0, 2]])
     assert close(q.x0[1], alone(x, TIMES).x0[1])
+    assert close(f.log_density(x, 0.5, cond), alone.log_density(x, 0.5), 1e-12)
+    assert close(f.log_density(x, 0.5, dropped)[[0, 2]], f.log_density(x, 0.5)[[0, 2]], 1e-12)
     assert not close(q.x0[3], f(x, TIMES).x0[3], 1e-3)
     assert close(tweedie(f, x, TIMES, dropped)[0], q.x0, 1e-10)
 

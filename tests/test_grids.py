@@ -8,7 +8,7 @@ from helpers import DOUBLE, cases, close, every_schedule, gaussian, randn
 from reverie.grids import Grid, Karras, Knots, LogSNR, Uniform, checked_times
 from reverie.samplers import DDIM, Ancestral
 from reverie.sampling import generate, prior
-from reverie.schedules import VE, Cosine, Flow, LinearVP, Table
+from reverie.schedules import VE, Cosine, Flow, Geometric, LinearVP, Table
 from reverie.tensors import host
 
 
@@ -21,6 +21,8 @@ def ratio(schedule, times):
 @pytest.mark.parametrize("grid", **cases(Grid))
 @pytest.mark.parametrize("schedule", **every_schedule)
 def test_grids_fall_strictly_to_exactly_zero_and_can_be_sampled(schedule, grid, steps):
+    if isinstance(grid, Knots) and steps > (schedule.knots or 1000):
+        steps = schedule.knots or 1000
     times = grid.with_steps(steps)(schedule)
     assert times.dtype == DOUBLE
     assert times.shape == (steps + 1,)
@@ -115,7 +117,8 @@ def test_knots_by_hand():
     assert close(Knots(10, 20)(Table()) * 10, torch.tensor([10, 0]), 1e-14)
     assert close(Knots(10, 1, 1)(Table()) * 10, torch.tensor([1, 0]), 1e-14)
     assert len(Knots(1000, 1000 / 3)(Table())) == 4
-    assert Knots(10, 1, 6).with_steps(3) == Knots(10, 2.0, 6)
+    assert torch.equal(Knots(10, 1, 6).with_steps(3)(Table()), Knots(10, 2.0, 6)(Table()))
+    assert Knots(10, 5.0, 6).with_steps(3) == Knots(10, 1, 6, steps=3)
 
 
 @pytest.mark.parametrize("total", [7, 10, 50])
@@ -132,6 +135,19 @@ def test_knots_has_no_more_steps_than_knots():
     assert len(Knots(10).with_steps(10)(Table())) == 11
     with pytest.raises(ValueError, match="chain of 4 knots"):
         Knots(10, start=4).with_steps(5)
+
+
+def test_knots_of_the_schedules_own_number():
+    assert close(Knots()(Geometric(levels=40)), torch.linspace(1, 0, 41, dtype=DOUBLE), 1e-14)
+    assert torch.equal(Knots()(Table()), Knots(1000)(Table()))
+    assert torch.equal(Knots()(Cosine()), Knots(1000)(Table()))
+    assert torch.equal(Knots(stride=3)(Table.linear(10)), Knots(10, 3)(Table()))
+    assert torch.equal(Knots(start=9).with_steps(3)(Table.linear(10)), Knots(10, 3, 9)(Table()))
+    assert torch.equal(Knots(20)(Table.linear(10)), Knots(20)(Table()))
+    with pytest.raises(ValueError, match=r"Table has 10 knots, and grid\.start is 11; at most 10"):
+        Knots(start=11)(Table.linear(10))
+    with pytest.raises(ValueError, match="a chain of 10 knots has no 11 steps; at most 10"):
+        Knots().with_steps(11)(Table.linear(10))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +167,9 @@ def test_knots_has_no_more_steps_than_knots():
         lambda: Knots(stride=0.99),
         lambda: Knots(stride=math.nan),
         lambda: Knots(start=0),
+        lambda: Knots(None, start=0),
+        lambda: Knots(steps=0),
+        lambda: Knots(stride=2, steps=5),
         lambda: Knots(10, start=11),
     ],
 )

@@ -2,39 +2,58 @@ import math
 
 import pytest
 import torch
-from helpers import DOUBLE, SCHEDULES, cases, close, defaults, every_schedule, named, randn
+from helpers import DOUBLE, SCHEDULES, close, defaults, every_schedule, named, randn
 
 from reverie.denoiser import Denoiser
-from reverie.parameterizations import EDM, X0, Eps, Parameterization, Score, V, Velocity, rates_at
-from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Table
+from reverie.parameterizations import EDM, X0, Eps, LearnedVariance, Parameterization, Score, V, Velocity, rates_at
+from reverie.prediction import posterior
+from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, ScaledLinearBetas, Table, ZeroTerminalSNR
 from reverie.tensors import host
 
 X = randn(4, 3, 2, seed=1)
 OUT = randn(4, 3, 2, seed=2)
+SHARE = randn(4, 3, 2, seed=3)
+PLAIN = {**{k: p for k, p in defaults(Parameterization).items() if p.outputs == 1}, "per_sigma": Score(per_sigma=True)}
+EVERY = {**PLAIN, **{f"learned_{kind}": LearnedVariance(p) for kind, p in PLAIN.items()}}
+every_parameterization = named(**EVERY)
+
+
+def output(parameterization):
+    """What a network puts out: as much as is asked for, stacked along the axis after the batch."""
+    return OUT if parameterization.outputs == 1 else torch.cat([OUT, SHARE], 1)
+
+
 TIMES = torch.tensor([0.003, 0.2, 0.6, 0.95], dtype=DOUBLE)
 
 
-@pytest.mark.parametrize("parameterization", **cases(Parameterization))
+@pytest.mark.parametrize("parameterization", **every_parameterization)
 @pytest.mark.parametrize("schedule", **every_schedule)
 def test_every_output_decodes_to_a_pair_that_makes_x(schedule, parameterization):
     for t in (TIMES, *TIMES):
         level = schedule.at(t, like=X)
-        q = parameterization.decode(OUT, X, level, schedule)
+        q = parameterization.decode(output(parameterization), X, level, schedule)
         conditioning = 1 + float((q.x0.abs() * level.alpha).max() + (q.eps.abs() * level.sigma).max())
         assert close(level.alpha * q.x0 + level.sigma * q.eps, X, 1e-14 * conditioning)
         assert q.x is X
         assert q.level is level
-        assert q.var is None
+        if parameterization.outputs == 1:
+            assert q.var is None
+        else:
+            assert close(q.var, (SHARE + 1) / 2)
+            mean = parameterization.mean.decode(OUT, X, level, schedule)
+            assert torch.equal(q.x0, mean.x0)
+            assert torch.equal(q.eps, mean.eps)
 
 
 def test_decode_reads_back_the_quantity_it_is_named_for():
     for schedule in SCHEDULES.values():
         level = schedule.at(TIMES, like=X)
-        decoded = {p: p.decode(OUT, X, level, schedule) for p in (Eps(), X0(), V(), Score(), Velocity())}
+        decoded = {p: p.decode(OUT, X, level, schedule) for p in PLAIN.values()}
         assert torch.equal(decoded[Eps()].eps, OUT)
         assert torch.equal(decoded[X0()].x0, OUT)
         assert close(decoded[V()].v, OUT, 1e-10)
         assert close(decoded[Score()].score, OUT, 1e-12)
+        assert close(level.sigma * decoded[Score(per_sigma=True)].score, OUT, 1e-12)
         assert close(decoded[Velocity()].flow(rates_at(schedule, level, X)), OUT, 1e-9)
 
 
@@ -73,16 +92,49 @@ def test_edm_makes_a_network_see_and_give_unit_variance(schedule):
     assert close(q.x0, level.alpha * 0.49 / power * X, 1e-13)
 
 
-@pytest.mark.parametrize("parameterization", **cases(Parameterization))
+@pytest.mark.parametrize("parameterization", **every_parameterization)
 def test_only_edm_scales_its_input(parameterization):
     scale = parameterization.scale(VE().at(host(0.5), like=X))
-    assert (scale == 1.0) == (parameterization.kind != "edm")
+    assert (scale == 1.0) == ("EDM" not in repr(parameterization))
+    assert parameterization.outputs == (2 if "LearnedVariance" in repr(parameterization) else 1)
 
 
-@pytest.mark.parametrize("schedule", **named(cosine=Cosine(), flow=Flow(), zero_snr=Table([0.5, 1.0])))
-@pytest.mark.parametrize("parameterization", **cases(Parameterization))
+def test_a_learned_variance_lies_between_the_bounds_by_the_share_that_is_put_out():
+    # Nichol & Dhariwal (2021), eq. 15: v = -1 is the lower bound, beta tilde, v = 1 the upper, beta.
+    level, s = Table().at(host(0.5), X), Table().at(host(0.499), X)
+    for v, fraction in ((-1.0, 0.0), (1.0, 1.0), (0.0, 0.5), (3.0, 2.0)):
+        out = torch.cat([OUT, torch.full_like(OUT, v)], 1)
+        q = LearnedVariance().decode(out, X, level, Table())
+        plain = Eps().decode(OUT, X, level, Table())
+        mean, log_var = posterior(q, s)
+        expected_mean, expected = posterior(plain, s, fraction)
+        assert torch.equal(mean, expected_mean)
+        assert close(log_var, expected.expand_as(log_var), 1e-12)
+    assert LearnedVariance() == LearnedVariance(Eps())
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 6), (4, 2, 3, 3)])
+def test_the_variance_is_the_second_half_of_the_axis_after_the_batch(shape):
+    x, out = randn(*shape, seed=1), randn(shape[0], 2 * shape[1], *shape[2:], seed=2)
+    q = LearnedVariance(V()).decode(out, x, Flow().at(TIMES, x), Flow())
+    assert close(q.v, out[:, : shape[1]], 1e-12)
+    assert close(q.var, (out[:, shape[1] :] + 1) / 2)
+
+
+def test_a_variance_within_a_variance_is_refused():
+    with pytest.raises(ValueError, match="mean without a variance"):
+        LearnedVariance(LearnedVariance())
+
+
+ENDING_IN_NOISE = named(
+    cosine=Cosine(), flow=Flow(), given=Table([0.5, 1.0]), zero_snr=Table(ZeroTerminalSNR(ScaledLinearBetas(20)))
+)
+
+
+@pytest.mark.parametrize("schedule", **ENDING_IN_NOISE)
+@pytest.mark.parametrize("parameterization", **every_parameterization)
 def test_alpha_zero_is_refused_by_those_who_divide_by_it_and_exact_for_the_others(parameterization, schedule):
-    if parameterization.divides_by_alpha:
+    if getattr(parameterization, "mean", parameterization).divides_by_alpha:
         with pytest.raises(ValueError, match=r"divides by alpha.*Use V, Velocity"):
             Denoiser(torch.nn.Identity(), schedule, parameterization)
         with pytest.raises(ValueError, match=type(schedule).__name__):
@@ -90,7 +142,7 @@ def test_alpha_zero_is_refused_by_those_who_divide_by_it_and_exact_for_the_other
     else:
         parameterization.check(schedule)
         level = schedule.at(host(1.0), like=X)
-        q = parameterization.decode(OUT, X, level, schedule)
+        q = parameterization.decode(output(parameterization), X, level, schedule)
         assert q.x0.isfinite().all()
         assert close(q.eps, X, 1e-12)
 

@@ -1,28 +1,40 @@
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
-from helpers import DOUBLE, SCHEDULES, close, defaults, every_schedule, named
+from helpers import DOUBLE, SCHEDULES, close, defaults, every_schedule, named, randn
 
+from reverie.config import from_data, to_data
+from reverie.noise_levels import level_ratio
+from reverie.parameterizations import Eps, Score, V
 from reverie.schedules import (
     VE,
     Betas,
     Cosine,
     CosineBetas,
     Flow,
+    Geometric,
     GivenBetas,
     LinearBetas,
     LinearVP,
     ScaledLinearBetas,
     Schedule,
+    Shifted,
     SigmoidBetas,
+    SubVP,
     Table,
+    ZeroTerminalSNR,
 )
 from reverie.tensors import host
 
 T = torch.tensor([1e-4, 3e-4, 5e-4, 0.0123, 0.1, 0.2503, 0.5, 0.7777, 0.9, 0.99, 0.9995], dtype=DOUBLE)
 ZERO, ONE = torch.zeros((), dtype=DOUBLE), torch.ones((), dtype=DOUBLE)
-VARIANCE_PRESERVING = [name for name in SCHEDULES if name not in ("ve", "flow")]
+VARIANCE_PRESERVING = [k for k, v in SCHEDULES.items() if type(v).normalized is Schedule.normalized]
+SHIFTED = {
+    f"{name}_by_{factor:g}": Shifted(schedule, factor) for name, schedule in SCHEDULES.items() for factor in (0.3, 4.0)
+}
+every_shifted = named(**SHIFTED)
 
 
 @pytest.mark.parametrize("schedule", **every_schedule)
@@ -99,8 +111,40 @@ def test_rates_against_central_differences(schedule):
 
 @pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_variance_preserving(name):
+    assert len(VARIANCE_PRESERVING) >= 6
     schedule = SCHEDULES[name]
     assert close(schedule.alpha(T) ** 2 + schedule.sigma(T) ** 2, torch.ones_like(T), 1e-14)
+
+
+@pytest.mark.parametrize("schedule", **every_schedule)
+def test_normalized_leaves_a_pair_of_the_process_and_restores_a_scaled_one(schedule):
+    alpha, sigma = schedule.alpha(T), schedule.sigma(T)
+    for scale in (1.0, 0.2, 30.0):
+        a, b = schedule.normalized(scale * alpha, scale * sigma)
+        assert close(a, alpha, 1e-13)
+        assert close(b / sigma, torch.ones_like(T), 1e-13)
+    first, last = (schedule.normalized(schedule.alpha(t), schedule.sigma(t)) for t in (ZERO, ONE))
+    assert first == (1, 0)
+    assert close(torch.stack(last), torch.stack([schedule.alpha(ONE), schedule.sigma(ONE)]), 1e-13)
+
+
+@pytest.mark.parametrize("schedule", **every_schedule)
+def test_nothing_is_learnt_from_the_data_unless_said(schedule):
+    assert schedule.learns is False
+    assert schedule.fit(randn(5, 3)) == schedule
+
+
+def test_the_number_of_knots():
+    knots = {name: schedule.knots for name, schedule in SCHEDULES.items() if schedule.knots is not None}
+    assert {k: knots[k] for k in ("geometric", "table", "table_short", "table_zero_snr")} == {
+        "geometric": 232,
+        "table": 1000,
+        "table_short": 20,
+        "table_zero_snr": 4,
+    }
+    assert not knots.keys() & {"cosine", "flow", "linear_vp", "sub_vp", "ve", "shifted"}
+    assert Shifted(Table.linear(7)).knots == 7
+    assert Geometric(levels=5).knots == 5
 
 
 @pytest.mark.parametrize("schedule", **every_schedule)
@@ -157,6 +201,25 @@ def test_linear_vp_defaults_are_those_of_score_sde():
     assert (LinearVP().beta_min, LinearVP().beta_max) == (0.1, 20.0)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.1, 20.0), (0.5, 3.0), (2.0, 2.0)])
+def test_sub_vp_has_the_signal_of_vp_and_its_variance_for_a_standard_deviation(low, high):
+    schedule, vp = SubVP(low, high), LinearVP(low, high)
+    assert torch.equal(schedule.alpha(T), vp.alpha(T))
+    assert close(schedule.sigma(T) / vp.sigma(T) ** 2, torch.ones_like(T), 1e-14)
+    assert close(schedule.sigma(T), 1 - schedule.alpha(T) ** 2, 1e-15)
+    assert close(schedule.time(schedule.log_snr(T)), T, 1e-13)
+    assert (SubVP().beta_min, SubVP().beta_max) == (0.1, 20.0)
+
+
+def test_sub_vp_loses_no_digits_near_the_data():
+    t = torch.logspace(-12, -2, 11, dtype=DOUBLE)
+    schedule = SubVP(2.0, 2.0)  # 1 - alpha^2 = 1 - exp(-2 t)
+    series = 2 * t - 2 * t**2 + 4 / 3 * t**3 - 2 / 3 * t**4 + 4 / 15 * t**5
+    assert (schedule.sigma(t) / series - 1).abs().max() < 1e-10
+    assert (schedule.time(schedule.log_snr(t)) / t - 1).abs().max() < 1e-13
+    assert (schedule.log_snr(t) + 2 * schedule.sigma(t).log() - schedule.alpha(t).log() * 2).abs().max() < 1e-13
+
+
 def test_ve_is_geometric_above_its_ramp():
     schedule = VE(0.01, 50.0, ramp=0.01)
     t = torch.linspace(0.01, 1, 34, dtype=DOUBLE)
@@ -175,6 +238,171 @@ def test_ve_is_linear_below_its_ramp():
     assert close(schedule.time(schedule.log_snr(t)), t, 1e-14)
 
 
+# --------------------------------------------------------------------------------- geometric
+
+
+@pytest.mark.parametrize("levels", [2, 3, 10, 232])
+def test_the_levels_are_a_geometric_progression(levels):
+    schedule = Geometric(0.01, 50.0, levels)
+    t = torch.arange(1, levels + 1, dtype=DOUBLE) / levels
+    expected = torch.logspace(math.log10(0.01), math.log10(50), levels, dtype=DOUBLE)
+    assert (schedule.sigma(t) / expected - 1).abs().max() < 1e-12
+    assert schedule.sigma(t[0]) == 0.01
+    assert close(schedule.sigma(t[-1]), 50.0, 1e-14)
+    assert close(schedule.sigma(t[0] / 4), 0.0025, 1e-15)
+    assert (schedule.alpha(t) == 1).all()
+    assert (Geometric().low, Geometric().high, Geometric().levels) == (0.01, 50.0, 232)
+
+
+def test_geometric_is_ve_with_the_first_level_at_the_end_of_its_ramp():
+    ours, ve = Geometric(0.02, 9.0, 40), VE(0.02, 9.0, ramp=1 / 40)
+    for a, b in (
+        (ours.sigma(T), ve.sigma(T)),
+        (ours.log_snr(T), ve.log_snr(T)),
+        (torch.stack(ours.rates(T)), torch.stack(ve.rates(T))),
+        (ours.time(ve.log_snr(T)), T),
+    ):
+        assert close(a, b, 1e-13)
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 8, 8), (60, 100)])
+def test_geometric_measures_the_data(shape):
+    data, schedule = randn(*shape), Geometric(0.05, from_data=True)
+    assert schedule.learns
+    assert not Geometric().learns
+    assert Geometric().fit(data) == Geometric()
+    fitted = schedule.fit(data)
+    assert fitted.high == pytest.approx(float(torch.cdist(data.flatten(1), data.flatten(1)).max()), rel=1e-12)
+    ratio = (fitted.high / 0.05) ** (1 / (fitted.levels - 1))
+    assert ratio <= level_ratio(data[0].numel()) < (fitted.high / 0.05) ** (1 / (fitted.levels - 2))
+    assert (fitted.low, fitted.from_data, fitted.learns) == (0.05, True, True)
+    assert fitted.fit(data) == fitted
+    assert Shifted(schedule, 2.0).fit(data) == Shifted(fitted, 2.0)
+    assert Shifted(schedule, 2.0).learns
+    assert from_data(Schedule, to_data(fitted)) == fitted
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (torch.zeros(5, 20), r"within 0 of each other.*schedule\.low"),
+        (1e-4 * randn(5, 20), "within .* of each other, and the lowest noise level is 0.01"),
+        (randn(50, 2), "with 2 numbers in an example levels overlap"),
+        (randn(1, 20), "at least 2 examples"),
+    ],
+)
+def test_data_that_choose_no_levels_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        Geometric(from_data=True).fit(data)
+
+
+# ----------------------------------------------------------------------------------- shifted
+
+
+@pytest.mark.parametrize("schedule", **every_shifted)
+def test_shifted_multiplies_sigma_by_alpha(schedule):
+    base, factor = schedule.schedule, schedule.factor
+    ratio = (schedule.sigma(T) / schedule.alpha(T)) / (base.sigma(T) / base.alpha(T))
+    assert (ratio / factor - 1).abs().max() < 1e-12
+    assert close(schedule.log_snr(T), base.log_snr(T) - 2 * math.log(factor), 1e-12)
+    assert close(schedule.log_snr(T), Schedule.log_snr(schedule, T), 1e-10)
+    assert close(schedule.time(schedule.log_snr(T)), T, 1e-12)
+    assert schedule.ends_in_noise() == base.ends_in_noise()
+    assert (schedule.alpha(ZERO), schedule.sigma(ZERO), schedule.log_snr(ZERO)) == (1, 0, math.inf)
+    assert schedule.knots == base.knots
+
+
+@pytest.mark.parametrize("schedule", **every_shifted)
+def test_shifted_is_a_process_of_the_same_kind(schedule):
+    alpha, sigma, kind = schedule.alpha(T), schedule.sigma(T), schedule.schedule.kind
+    if kind in ("ve", "geometric"):
+        assert (alpha == 1).all()
+    elif kind in ("flow", "shifted"):
+        assert close(alpha + sigma, torch.ones_like(T), 1e-14)
+    elif kind == "sub_vp":
+        assert close(sigma, 1 - alpha**2, 1e-14)
+    else:
+        assert close(alpha**2 + sigma**2, torch.ones_like(T), 1e-14)
+
+
+@pytest.mark.parametrize("schedule", **every_shifted)
+def test_rates_of_shifted_are_finite_wherever_its_schedules_are_and_right(schedule):
+    t = torch.cat([ZERO[None], T, ONE[None]])
+    for own, base in zip(schedule.rates(t), schedule.schedule.rates(t), strict=True):
+        assert own.isfinite()[base.isfinite() & (t > 0)].all()
+    if all(rate.isfinite().all() for rate in schedule.schedule.rates(t)):
+        assert torch.stack(schedule.rates(t)).isfinite().all()
+    t = torch.tensor([2.3e-4, 0.0123, 0.1003, 0.2503, 0.5003, 0.7777, 0.9003], dtype=DOUBLE)
+    h = (t / 1000).clamp(max=1e-5)
+    for rate, f in zip(schedule.rates(t), (schedule.alpha, schedule.sigma), strict=True):
+        numeric = (8 * (f(t + h) - f(t - h)) - (f(t + 2 * h) - f(t - 2 * h))) / (12 * h)
+        assert close(rate, numeric, 1e-7)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_shifted_flow_is_the_change_of_time_of_esser(factor):
+    moved = factor * T / (1 + (factor - 1) * T)
+    schedule = Shifted(Flow(), factor)
+    assert close(schedule.sigma(T), moved, 1e-15)
+    assert close(schedule.alpha(T), 1 - moved, 1e-15)
+    assert close(schedule.rates(T)[1], factor / (1 + (factor - 1) * T) ** 2, 1e-13)
+    assert schedule.alpha(ONE) == 0
+    assert close(schedule.rates(ONE)[0], -1 / factor, 1e-14)
+
+
+def test_shifted_ve_has_its_bounds_multiplied():
+    assert close(Shifted(VE(0.01, 5.0), 4.0).sigma(T), VE(0.04, 20.0).sigma(T), 1e-13)
+
+
+def test_shifted_cosine_is_that_of_simple_diffusion():
+    # Hoogeboom et al. (2023): log-SNR_256 = log-SNR_64 + 2 log(64 / 256).
+    assert close(Shifted(Cosine(), 256 / 64).log_snr(T), Cosine().log_snr(T) + 2 * math.log(64 / 256), 1e-12)
+    assert Shifted(Cosine(), 4.0).alpha(ONE) == 0
+    assert Shifted(Cosine(), 4.0).sigma(ONE) == 1
+
+
+@pytest.mark.parametrize("schedule", **every_schedule)
+def test_shifts_add_up(schedule):
+    twice, once = Shifted(Shifted(schedule, 2.0), 0.25), Shifted(schedule, 0.5)
+    assert close(twice.alpha(T), once.alpha(T), 1e-13)
+    assert close(twice.sigma(T), once.sigma(T), 1e-13)
+    assert close(torch.stack(twice.rates(T)), torch.stack(once.rates(T)), 1e-10)
+    none = Shifted(schedule, 1.0)
+    assert close(none.sigma(T), schedule.sigma(T), 1e-14)
+
+
+@dataclass(frozen=True)
+class Mixed(Schedule):
+    """Of no kind that `normalized` knows."""
+
+    def alpha(self, t):
+        return 1 - t**2
+
+    def sigma(self, t):
+        return t
+
+
+def test_a_schedule_of_another_kind_is_not_shifted_unless_it_says_how():
+    with pytest.raises(ValueError, match=r"Mixed cannot be shifted: .*Define normalized\(alpha, sigma\)"):
+        Shifted(Mixed(), 2.0)
+
+    class Told(Mixed):
+        def normalized(self, alpha, sigma):  # alpha / k = 1 - (sigma / k)^2
+            k = (alpha + (alpha**2 + 4 * sigma**2).sqrt()) / 2
+            return alpha / k, sigma / k
+
+    shifted = Shifted(Told(), 2.0)
+    assert close(shifted.alpha(T), 1 - shifted.sigma(T) ** 2, 1e-14)
+    assert close(shifted.sigma(T) / shifted.alpha(T), 2 * T / (1 - T**2), 1e-10)
+
+
+def test_shifted_is_written_and_read():
+    schedule = Shifted(Table.cosine(8), 2.0)
+    assert from_data(Schedule, to_data(schedule)) == schedule
+    assert from_data(Schedule, {"kind": "shifted", "schedule": "cosine", "factor": 2.0}) == Shifted(Cosine(), 2.0)
+    assert Shifted() == Shifted(Flow(), 3.0)
+
+
 # ------------------------------------------------------------------------------------ tables
 
 
@@ -186,7 +414,7 @@ def test_table_has_the_chains_products_at_its_knots(betas):
         product *= 1 - beta
         expected.append(product)
     knots = torch.arange(1, len(values) + 1, dtype=DOUBLE) / len(values)
-    assert table.steps == len(values)
+    assert table.knots == len(values)
     assert close(table.alpha(knots) ** 2, torch.tensor(expected, dtype=DOUBLE), 1e-13)
     assert close(table.sigma(knots) ** 2, 1 - torch.tensor(expected, dtype=DOUBLE), 1e-13)
     relative = table.alpha(knots) ** 2 / torch.tensor(expected, dtype=DOUBLE)
@@ -259,6 +487,34 @@ def test_cosine_betas(s, largest):
     assert (CosineBetas().steps, CosineBetas().s, CosineBetas().largest) == (1000, 0.008, 0.999)
 
 
+@pytest.mark.parametrize(
+    "rule", [ScaledLinearBetas(), LinearBetas(), CosineBetas(), SigmoidBetas(50), GivenBetas((0.1, 0.2, 0.5))]
+)
+def test_zero_terminal_snr_is_algorithm_1_of_lin(rule):
+    root = (1 - rule.values()).cumprod(0).sqrt()
+    expected = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    schedule, knots = Table(ZeroTerminalSNR(rule)), torch.arange(1, len(root) + 1, dtype=DOUBLE) / len(root)
+    assert close(schedule.alpha(knots), expected, 1e-11)
+    assert ZeroTerminalSNR(rule).values()[0] == rule.values()[0]
+    assert ZeroTerminalSNR(rule).values()[-1] == 1
+    assert schedule.alpha(ONE) == 0
+    assert schedule.sigma(ONE) == 1
+    assert schedule.ends_in_noise()
+    assert ZeroTerminalSNR() == ZeroTerminalSNR(ScaledLinearBetas())
+
+
+def test_zero_terminal_snr_is_for_what_does_not_divide_by_alpha():
+    for refused in (Eps(), Score()):
+        with pytest.raises(ValueError, match="divides by alpha"):
+            refused.check(Table(ZeroTerminalSNR()))
+    V().check(Table(ZeroTerminalSNR()))
+
+
+def test_zero_terminal_snr_of_a_chain_that_has_it_changes_nothing():
+    given = GivenBetas((0.1, 0.2, 0.5, 1.0))
+    assert close(ZeroTerminalSNR(given).values(), given.values(), 1e-15)
+
+
 @pytest.mark.parametrize("rule", [LinearBetas, ScaledLinearBetas, SigmoidBetas])
 def test_beta_rules_take_their_range_as_given(rule):
     betas = rule(7, 0.01, 0.3).values()
@@ -280,6 +536,16 @@ def test_beta_rules_take_their_range_as_given(rule):
         lambda: VE(2.0, 1.0),
         lambda: VE(ramp=0.0),
         lambda: VE(ramp=1.0),
+        lambda: SubVP(0.0, 1.0),
+        lambda: SubVP(2.0, 1.0),
+        lambda: Geometric(0.0, 1.0),
+        lambda: Geometric(1.0, 1.0),
+        lambda: Geometric(levels=1),
+        lambda: Shifted(Flow(), 0.0),
+        lambda: Shifted(Flow(), -1.0),
+        lambda: Shifted(Flow(), math.inf),
+        lambda: Shifted(Flow(), math.nan),
+        lambda: ZeroTerminalSNR(GivenBetas((0.5,))),
         lambda: LinearBetas(0),
         lambda: ScaledLinearBetas(0),
         lambda: SigmoidBetas(0),
@@ -307,6 +573,7 @@ def test_settings_that_make_no_schedule_are_refused(make):
     "make",
     [
         lambda: LinearVP(1.0, 1.0),
+        lambda: Geometric(levels=2),
         lambda: LinearBetas(1, 0.5, 0.5),
         lambda: LinearBetas(3, 0.5, 1.0),
         lambda: CosineBetas(1, 0.0, 1.0),

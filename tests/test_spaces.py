@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from helpers import DOUBLE, cases, close, randn
@@ -68,3 +70,28 @@ def test_data_with_other_channels_are_refused():
             use(DATA)
     with pytest.raises(ValueError, match="fitted on 0 channels"):
         Standardized().encode(DATA)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2), (3,)])
+@pytest.mark.parametrize("space", [Pixels(), Standardized((1.0, 0.0, -3.0), (5.0, 0.1, 2.0))])
+def test_log_volume_is_that_of_the_jacobian(space, shape):
+    data = 100 * torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    jacobian = torch.autograd.functional.jacobian(lambda v: space.encode(v[None])[0], data)
+    size = math.prod(shape)
+    assert close(space.log_volume(shape), torch.linalg.slogdet(jacobian.reshape(size, size).double())[1], 1e-5)
+
+
+def test_the_quantum_is_the_distance_of_neighbours_among_the_data():
+    assert [space.quantum for space in (Pixels(), Standardized())] == [1.0, 0.0]
+    assert close(Pixels().encode(torch.tensor([7.0 + Pixels.quantum])), Pixels().encode(torch.tensor([8])), 0)
+    assert Pixels().encode(torch.tensor([127.25])) == pytest.approx(-0.25 / 127.5, abs=1e-7)
+
+
+def test_a_volume_that_is_not_known_is_refused():
+    class Folded(Pixels):
+        log_volume = Space.log_volume
+
+    with pytest.raises(ValueError, match="space 'pixels' has no log_volume"):
+        Folded().log_volume((1, 2, 2))
+    with pytest.raises(ValueError, match="fitted on 1 channels; the data have 2"):
+        Standardized((0.0,), (1.0,)).log_volume((2, 4))

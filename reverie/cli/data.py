@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def data(
-    name: Annotated[str, typer.Argument(help="digits, fashion, a folder of images, a .npz or .npy file.")],
+    name: Annotated[str, typer.Argument(help="digits, fashion, swissroll, a folder of images, a .npz or .npy file.")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="As size=64.")] = None,
     out: Annotated[Path | None, typer.Option(help="The contact sheet, a .png; NAME-contact.png if left out.")] = None,
 ) -> None:

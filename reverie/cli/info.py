@@ -73,6 +73,7 @@ def _told(run: Run) -> dict[str, str]:
         "loss function": _part(recipe.loss),
         "network": f"{_part(recipe.net)}; {parameters(network(recipe, facts)):,} parameters",
         "model file": f"{model.stat().st_size / 1e6:.1f} MB" if model.exists() else "not saved yet",
+        "average": run.average or "-",
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,

@@ -1,19 +1,56 @@
 """Losses: what is compared, at which times, with which weight."""
 
-from reverie.losses.denoising import Denoising, Loss
+from reverie.losses.base import Loss, Pointwise
+from reverie.losses.bound import Hybrid, VariationalBound
+from reverie.losses.denoising import Denoising
+from reverie.losses.pairings import Independent, OptimalTransport, Pairing
+from reverie.losses.penalties import Huber, Penalty, PseudoHuber, Squared
+from reverie.losses.resampling import Resampled
+from reverie.losses.score_matching import SlicedScoreMatching
+from reverie.losses.self_conditioning import SelfConditioned
 from reverie.losses.times import KnotTimes, LogitNormalTimes, LogNormalTimes, Times, UniformTimes
-from reverie.losses.weights import EDMWeight, MinSNR, Unit, Weight
+from reverie.losses.uncertainty import Uncertain
+from reverie.losses.weights import (
+    P2,
+    EDMWeight,
+    LikelihoodWeight,
+    MinSNR,
+    SigmaSquared,
+    SigmoidWeight,
+    SoftMinSNR,
+    Unit,
+    Weight,
+)
 
 __all__ = [
+    "P2",
     "Denoising",
     "EDMWeight",
+    "Huber",
+    "Hybrid",
+    "Independent",
     "KnotTimes",
+    "LikelihoodWeight",
     "LogNormalTimes",
     "LogitNormalTimes",
     "Loss",
     "MinSNR",
+    "OptimalTransport",
+    "Pairing",
+    "Penalty",
+    "Pointwise",
+    "PseudoHuber",
+    "Resampled",
+    "SelfConditioned",
+    "SigmaSquared",
+    "SigmoidWeight",
+    "SlicedScoreMatching",
+    "SoftMinSNR",
+    "Squared",
     "Times",
+    "Uncertain",
     "UniformTimes",
     "Unit",
+    "VariationalBound",
     "Weight",
 ]

@@ -51,18 +51,32 @@ class UniformTimes(Times, kind="uniform"):
 class KnotTimes(Times, kind="knots"):
     """Each of the T = `total` knots i / T of a chain, i = 1 ... T, as likely (Ho et al., 2020).
 
+    T is the chain's own number of steps unless given, 1,000 on a continuous process.
+
     Raises:
-        ValueError: total < 1.
+        ValueError: total < 1; when called, another number than the chain's.
     """
 
-    total: int = 1000
+    total: int | None = None
 
     def __post_init__(self) -> None:
-        if self.total < 1:
+        if self.total is not None and self.total < 1:
             raise ValueError(f"KnotTimes needs total >= 1; given {self.total}")
 
     def __call__(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return (self.total - (u * self.total).floor().clamp(max=self.total - 1)) / self.total
+        total = knots_of(schedule, self.total)
+        return (total - (u * total).floor().clamp(max=total - 1)) / total
+
+
+def knots_of(schedule: Schedule, total: int | None) -> int:
+    """How many steps the chain has: `total`, else the schedule's own number, else 1,000.
+
+    Raises:
+        ValueError: the first two differ.
+    """
+    if None not in (total, schedule.knots) and total != schedule.knots:
+        raise ValueError(f"loss.times.total is {total}, and the chain has {schedule.knots} steps; make them equal")
+    return total or schedule.knots or 1000
 
 
 @dataclass(frozen=True)

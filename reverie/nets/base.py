@@ -17,21 +17,23 @@ class NetConfig(Part, ABC, family="net"):
 
     What `build` returns is called as `net(x, label, cond)`:
 
-    - `x`, (B, *shape), the input;
+    - `x`, (B, inputs C, ...), the input, for examples of shape (C, ...);
     - `label`, (B,), the time label: about 0..1000 or a log-SNR of about -5..5;
     - `cond`, a `reverie.conditioning.Cond` or None.
 
-    It returns a tensor of the shape and dtype of `x`, exactly 0 before any training, and treats every
-    example alone: no result depends on the other examples of the batch.
+    It returns a tensor of (B, outputs C, ...) in the dtype of `x`, exactly 0 before any training, and
+    treats every example alone: no result depends on the other examples of the batch.
     """
 
     @abstractmethod
-    def build(self, shape: tuple[int, ...], classes: int = 0) -> nn.Module:
+    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> nn.Module:
         """A new network, initialised from torch's global generator.
 
         Args:
             shape: the shape of one example, such as (C, H, W).
             classes: how many labels there are; 0 for none.
+            inputs: how many tensors like an example come in, stacked along their first axis.
+            outputs: how many go out.
 
         Raises:
             ValueError: this kind has no use for such a shape; the message names the kinds that do.

@@ -48,10 +48,10 @@ class DiTConfig(NetConfig, kind="dit"):
         """Images."""
         return is_image(shape)
 
-    def build(self, shape: tuple[int, ...], classes: int = 0) -> DiT:
+    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> DiT:
         """A `DiT` for images of `shape` (C, H, W)."""
         self.require(shape)
-        return DiT(self, shape, classes)
+        return DiT(self, shape, classes, inputs, outputs)
 
 
 class DiT(nn.Module):
@@ -63,23 +63,25 @@ class DiT(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, config: DiTConfig, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, config: DiTConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+    ) -> None:
         """`shape` is (C, H, W), the only one that the network then takes."""
         super().__init__()
         channels, height, width = shape
-        self.patch, self.shape = config.patch, tuple(shape)
+        self.patch, self.shape = config.patch, (inputs * channels, height, width)
         self.rows, self.columns = -(-height // config.patch), -(-width // config.patch)
         self.conditioning = Conditioning(config.width, classes)
-        self.enter = nn.Linear(channels * config.patch**2, config.width)
+        self.enter = nn.Linear(inputs * channels * config.patch**2, config.width)
         positions = grid_positions(self.rows, self.columns, config.width)
         self.register_buffer("positions", positions, persistent=False)
         self.blocks = nn.ModuleList(DiTBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6, elementwise_affine=False)
         self.modulation = zeroed(nn.Linear(config.width, 2 * config.width))
-        self.out = zeroed(nn.Linear(config.width, channels * config.patch**2))
+        self.out = zeroed(nn.Linear(config.width, outputs * channels * config.patch**2))
 
     def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, C, H, W), `label` (B,); the result has the shape and dtype of `x`."""
+        """`x` is (B, inputs C, H, W), `label` (B,); the result (B, outputs C, H, W) in the dtype of `x`."""
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"this DiT was built for examples of {self.shape}, given {tuple(x.shape[1:])}")
         e = self.conditioning(label, cond)

@@ -37,10 +37,10 @@ class MLPConfig(NetConfig, kind="mlp"):
         """Anything that holds a number."""
         return math.prod(shape) >= 1
 
-    def build(self, shape: tuple[int, ...], classes: int = 0) -> MLP:
+    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> MLP:
         """An `MLP` for examples of any `shape`."""
         self.require(shape)
-        return MLP(self, shape, classes)
+        return MLP(self, shape, classes, inputs, outputs)
 
 
 class MLP(nn.Module):
@@ -49,23 +49,26 @@ class MLP(nn.Module):
     It knows nothing of neighbours: vectors, rows of a table, points.
     """
 
-    def __init__(self, config: MLPConfig, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, config: MLPConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+    ) -> None:
         """`shape` is that of one example, the only one that the network then takes."""
         super().__init__()
         size, width = math.prod(shape), config.width
+        self.shape_out = (outputs * shape[0], *shape[1:])
         self.conditioning = Conditioning(width, classes)
-        self.enter = nn.Linear(size, width)
+        self.enter = nn.Linear(inputs * size, width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
-        self.out = zeroed(nn.Linear(width, size))
+        self.out = zeroed(nn.Linear(width, outputs * size))
 
     def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, *shape), `label` (B,); the result has the shape and dtype of `x`."""
+        """`x` is (B, inputs C, ...), `label` (B,); the result (B, outputs C, ...) in the dtype of `x`."""
         e = self.conditioning(label, cond)
         h = self.enter(x.reshape(x.shape[0], -1))
         for block in self.blocks:
             h = block(h, e)
-        return self.out(F.silu(self.norm(h))).reshape(x.shape).to(x.dtype)
+        return self.out(F.silu(self.norm(h))).unflatten(1, self.shape_out).to(x.dtype)
 
 
 class MLPBlock(nn.Module):

@@ -50,10 +50,10 @@ class UNetConfig(NetConfig, kind="unet"):
         """Images."""
         return is_image(shape)
 
-    def build(self, shape: tuple[int, ...], classes: int = 0) -> UNet:
+    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> UNet:
         """A `UNet` for images of `shape` (C, H, W)."""
         self.require(shape)
-        return UNet(self, shape, classes)
+        return UNet(self, shape, classes, inputs, outputs)
 
 
 class UNet(nn.Module):
@@ -67,7 +67,9 @@ class UNet(nn.Module):
     2^(levels - 1), and what was computed there is cut off.
     """
 
-    def __init__(self, config: UNetConfig, shape: tuple[int, ...], classes: int = 0) -> None:
+    def __init__(
+        self, config: UNetConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+    ) -> None:
         """`shape` is (C, H, W); of H and W only the levels with attention depend."""
         super().__init__()
         channels, widths = shape[0], [config.width * m for m in config.multipliers]
@@ -80,7 +82,7 @@ class UNet(nn.Module):
             return nn.ModuleList(Stage(n, width, embedding, config.dropout, head_width) for n in entering)
 
         self.conditioning = Conditioning(embedding, classes)
-        self.down_in = nn.ModuleList([nn.Conv2d(channels, widths[0], 3, padding=1)])
+        self.down_in = nn.ModuleList([nn.Conv2d(inputs * channels, widths[0], 3, padding=1)])
         self.down_in.extend(Downsample(a, b) for a, b in pairwise(widths))
         self.down = nn.ModuleList(level(w, [w] * config.blocks, i) for i, w in enumerate(widths))
         self.middle_in = Stage(widths[-1], widths[-1], embedding, config.dropout, config.head_width)
@@ -89,10 +91,10 @@ class UNet(nn.Module):
         self.up_out = nn.ModuleList([nn.Identity()])
         self.up_out.extend(Upsample(b, a) for a, b in pairwise(widths))
         self.norm = nn.GroupNorm(groups(widths[0]), widths[0])
-        self.out = zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.out = zeroed(nn.Conv2d(widths[0], outputs * channels, 3, padding=1))
 
     def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, C, H, W), `label` (B,); the result has the shape and dtype of `x`."""
+        """`x` is (B, inputs C, H, W), `label` (B,); the result (B, outputs C, H, W) in the dtype of `x`."""
         e = self.conditioning(label, cond)
         h, skips = padded(x, self.multiple), []
         for enter, blocks in zip(self.down_in, self.down, strict=True):

@@ -10,7 +10,8 @@ from torch import Tensor
 from reverie.conditioning import Cond
 from reverie.config import Part
 from reverie.denoiser import Denoises
-from reverie.tensors import Noise
+from reverie.schedules import Schedule
+from reverie.tensors import Noise, host
 
 State = Any
 """What a sampler carries from step to step; None for one-step methods."""
@@ -36,6 +37,13 @@ class Sampler(Part, abc.ABC, family="sampler"):
         """The state before the first step."""
         return None
 
+    def check(self, schedule: Schedule, times: Tensor) -> None:
+        """Refuse times (N + 1,) that this sampler cannot follow on a schedule; most follow any.
+
+        Raises:
+            ValueError: it cannot; the message says which times would do.
+        """
+
     @abc.abstractmethod
     def step(
         self, f: Denoises, x: Tensor, t: Tensor, s: Tensor, cond: Cond | None, noise: Noise, state: State
@@ -46,3 +54,19 @@ class Sampler(Part, abc.ABC, family="sampler"):
 def at_data(s: Tensor) -> bool:
     """Whether a step to `s` is the last one, for every example."""
     return bool((s == 0).all())
+
+
+def check_signal(sampler: Sampler, schedule: Schedule, times: Tensor) -> None:
+    """For samplers that divide by alpha: refuse times at which it is 0.
+
+    Raises:
+        ValueError: naming such a time, and grids that start below it.
+    """
+    times = host(times).flatten()
+    silent = times[schedule.alpha(times) == 0]
+    if len(silent):
+        raise ValueError(
+            f"{type(sampler).__name__} divides by alpha, and {type(schedule).__name__} has alpha = 0 at t = "
+            f"{float(silent[0]):g}: begin just below, with grid.kind=uniform grid.start=0.999, or take a grid told in "
+            f"sigma / alpha, such as grid.kind=log_snr"
+        )

@@ -2,6 +2,7 @@
 
 from reverie.training.diagnosis import NonFiniteError
 from reverie.training.report import Report
+from reverie.training.snapshots import reconstruct
 from reverie.training.trainer import Trainer
 
-__all__ = ["NonFiniteError", "Report", "Trainer"]
+__all__ = ["NonFiniteError", "Report", "Trainer", "reconstruct"]

@@ -8,8 +8,9 @@ Letters in shapes: G examples a step on all processes, B those of one process.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor
 from reverie.conditioning import Cond
 from reverie.data import Examples
 from reverie.spaces import Space
-from reverie.tensors import generator
+from reverie.tensors import Noise, generator
+from reverie.training.noise import Draws
 
-ORDER, STEP, VALIDATION, DROPOUT = 1, 2, 3, 4
-"""Keeps the streams of randomness of different uses apart; 0 is the initial weights'."""
+INITIAL, ORDER, STEP, VALIDATION, DROPOUT = 0, 1, 2, 3, 4
+"""Keeps the streams of randomness of different uses apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class Batch:
     x0: Tensor
     u: Tensor
     """(B,) float64 on the host: where the times fall."""
-    eps: Tensor
+    noise: Callable[[], Noise]
+    """Noise for one evaluation of the loss: the same draws every time."""
     cond: Cond | None
 
 
@@ -68,25 +71,33 @@ class Batches:
 
     def step(self, step: int) -> list[Batch]:
         """The batches of step number `step`, from 0; `parts` of them."""
-        total = self.batch * self.parts * self.world
-        draw = generator(self.seed, STEP, step)
-        place = torch.randperm(total, generator=draw, dtype=torch.float64)
-        u = (place + torch.rand(total, generator=draw, dtype=torch.float64)) / total  # stratified
+        total = self._total
+        u, draw = self._times(step)
         hidden = torch.rand(total, generator=draw) < self.drop
         mirrored = torch.rand(total, generator=draw) < 0.5 if self.flip else None
-        eps = torch.randn(
-            (total, *self.examples.shape),
-            generator=generator(self.seed, STEP, step, 1, device=self.device),
-            device=self.device,
-        )
+        noise = Draws(total, lambda k: generator(self.seed, STEP, step, 1 + k, device=self.device))
         chosen = self._rows(step * total, total)
         return [
-            self._part(chosen, u, eps, hidden, mirrored, slice(first, first + self.batch))
+            self._part(chosen, u, noise, hidden, mirrored, slice(first, first + self.batch))
             for first in range(self.rank * self.batch, total, self.batch * self.world)
         ]
 
+    def times(self, step: int) -> Tensor:
+        """u (G,) of all examples of a step, on all processes."""
+        return self._times(step)[0]
+
+    @property
+    def _total(self) -> int:
+        return self.batch * self.parts * self.world
+
+    def _times(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """u (G,), and the generator that goes on from there."""
+        draw = generator(self.seed, STEP, step)
+        place = torch.randperm(self._total, generator=draw, dtype=torch.float64)
+        return (place + torch.rand(self._total, generator=draw, dtype=torch.float64)) / self._total, draw  # stratified
+
     def _part(
-        self, chosen: np.ndarray, u: Tensor, eps: Tensor, hidden: Tensor, mirrored: Tensor | None, rows: slice
+        self, chosen: np.ndarray, u: Tensor, noise: Draws, hidden: Tensor, mirrored: Tensor | None, rows: slice
     ) -> Batch:
         x0, label = encoded(self.examples, self.space, chosen[rows], self.device)
         if mirrored is not None:
@@ -95,7 +106,7 @@ class Batches:
         cond = None
         if self.labels and label is not None:
             cond = Cond(label=label, drop=hidden[rows].to(self.device))
-        return Batch(x0, u[rows], eps[rows], cond)
+        return Batch(x0, u[rows], partial(noise.noise, rows), cond)
 
     def _rows(self, first: int, count: int) -> np.ndarray:
         """`count` training rows from position `first` of an endless series of shuffled epochs."""

@@ -17,13 +17,15 @@ class NonFiniteError(RuntimeError):
     """The loss or the gradient is not finite; the message says where it began."""
 
 
-def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str, str]:
+def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch, memory: nn.Module | None = None) -> tuple[str, str]:
     """The noise levels of the examples concerned and the first tensor that is not finite, in words.
 
     The batch is evaluated again with a hook on every module: weights are looked at first, then the
     data, then each module's output in the order of computation, then the loss, then the gradients.
+    What the loss learns counts as weights.
     """
-    for name, p in denoiser.named_parameters():
+    whole = nn.ModuleDict({"net": denoiser.net} if memory is None else {"net": denoiser.net, "loss": memory})
+    for name, p in whole.named_parameters():
         if found := non_finite(p.detach()):
             return _levels(denoiser, loss, batch, batch.u), f"the weight {name} ({found})"
     if found := non_finite(batch.x0):
@@ -37,10 +39,10 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str,
 
         return look
 
-    handles = [m.register_forward_hook(hook(name)) for name, m in denoiser.named_modules() if name]
+    handles = [m.register_forward_hook(hook(name)) for name, m in whole.named_modules() if name]
     try:
         with torch.enable_grad():
-            values = loss(denoiser, batch.x0, batch.u, batch.cond, lambda like: batch.eps)
+            values = loss(denoiser, batch.x0, batch.u, batch.cond, batch.noise(), memory)
     finally:
         for handle in handles:
             handle.remove()
@@ -49,16 +51,16 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch) -> tuple[str,
         return levels, seen[0]
     if found := non_finite(values.detach()):
         return levels, f"the loss itself ({found})"
-    denoiser.zero_grad()
+    whole.zero_grad()
     values.mean().backward()
-    for name, p in denoiser.named_parameters():
+    for name, p in whole.named_parameters():
         if p.grad is not None and (found := non_finite(p.grad)):
             return levels, f"the gradient of {name} ({found})"
-    grads = {name: float(p.grad.abs().max()) for name, p in denoiser.named_parameters() if p.grad is not None}
-    largest = max(grads, key=lambda name: grads[name])
-    if torch.stack([p.grad.norm() for p in denoiser.parameters() if p.grad is not None]).norm().isfinite():
+    grads = {name: p.grad for name, p in whole.named_parameters() if p.grad is not None}
+    largest = max(grads, key=lambda name: float(grads[name].abs().max()))
+    if torch.stack([grad.norm() for grad in grads.values()]).norm().isfinite():
         return levels, "nothing when the batch is evaluated again"
-    return levels, f"the norm of the gradients; the largest is {grads[largest]:.3g}, of {largest}"
+    return levels, f"the norm of the gradients; the largest is {float(grads[largest].abs().max()):.3g}, of {largest}"
 
 
 def _levels(denoiser: Denoiser, loss: Loss, batch: Batch, values: Tensor) -> str:

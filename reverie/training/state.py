@@ -5,6 +5,8 @@ Of state/<step>/:
 - network.safetensors: raw weights
 - average.safetensors: averaged weights
 - optimizer.safetensors: the optimizer's, by parameter name
+- ema.safetensors: the power-function averages, if any
+- loss.safetensors: what the loss learns or remembers, if anything
 - state.json: step, losses not yet logged, processes, SHA-256 of the files above
 """
 
@@ -12,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,10 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from reverie.files import write_json
-from reverie.runs import CONFIG, METRICS, MODEL, STATE, Run, read_tensors, write_tensors
+from reverie.runs import CONFIG, EMA, METRICS, MODEL, STATE, Run, read_tensors, write_tensors
 
 _PARTIAL = ".partial-"
-_FILES = ("network.safetensors", "average.safetensors", "optimizer.safetensors")
+NETWORK, AVERAGE, OPTIMIZER = "network.safetensors", "average.safetensors", "optimizer.safetensors"
+POWER, LOSS = "ema.safetensors", "loss.safetensors"
+_ALWAYS, _SOMETIMES = (NETWORK, AVERAGE, OPTIMIZER), (POWER, LOSS)
+
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,35 +51,38 @@ class Saved:
     """A state read back."""
 
     progress: Progress
-    network: dict[str, Tensor]
-    average: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    files: dict[str, dict[str, Tensor]]
+    """Tensors by the file they stand in; `POWER` and `LOSS` may be missing."""
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as `<parameter>/<quantity>`."""
+    """The optimizer's state of the parameters of `model`, as `<parameter>/<quantity>`."""
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     return {
         f"{names[p]}/{key}": value
         for p, values in optimizer.state.items()
         for key, value in values.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor) and p in names
     }
 
 
-def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     """Put back what `optimizer_tensors` gave."""
     for name, p in model.named_parameters():
         values = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.rpartition("/")[0] == name}
         optimizer.state[p] = {k: v.to(p.device if v.ndim else "cpu") for k, v in values.items()}
 
 
-def save(
-    run: Run, progress: Progress, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, keep: int
-) -> Path:
+def save(run: Run, progress: Progress, files: Mapping[str, Tensors], keep: int) -> Path:
     """Write a state, make its averaged weights the run's model, and drop all but the newest `keep`.
 
     The state is complete before it gets its name, and nothing older is touched before that.
+
+    Args:
+        run: of which it is the state.
+        progress: its counters.
+        files: the tensors of each file; `NETWORK`, `AVERAGE` and `OPTIMIZER` are always there.
+        keep: how many states are left.
 
     Raises:
         OSError: the disk is full or cannot be written; what was saved before is as it was.
@@ -83,17 +93,16 @@ def save(
     try:
         if not _is_whole(final):
             partial.mkdir(parents=True)
-            parts = (network.state_dict(), average.state_dict(), optimizer_tensors(network, optimizer))
-            for name, tensors in zip(_FILES, parts, strict=True):
+            for name, tensors in files.items():
                 write_tensors(partial / name, tensors)
-            hashes = {name: _hash(partial / name) for name in _FILES}
+            hashes = {name: _hash(partial / name) for name in files}
             write_json(partial / "state.json", {**asdict(progress), "sha256": hashes})
             shutil.rmtree(final, ignore_errors=True)  # damaged, where there is one
             partial.replace(final)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    run.save_model(average.state_dict(), progress.step)
+    run.save_model(files[AVERAGE], progress.step)
     _drop([p for p in states(run) if int(p.name) > progress.step])  # training passed them over as damaged
     _drop(list(states(run))[keep:])
     return final
@@ -120,15 +129,19 @@ def read(path: Path) -> Saved:
     try:
         data = json.loads((path / "state.json").read_text(encoding="utf-8"))
         progress = Progress(int(data["step"]), tuple(float(v) for v in data["losses"]), int(data.get("processes", 1)))
-        hashes = {name: str(data["sha256"][name]) for name in _FILES}
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        hashes = {str(name): str(value) for name, value in data["sha256"].items()}
+        if not {*_ALWAYS} <= hashes.keys() <= {*_ALWAYS, *_SOMETIMES}:
+            raise ValueError(f"it names the files {', '.join(hashes)}")
+        if not all(re.fullmatch("[0-9a-f]{64}", value) for value in hashes.values()):
+            raise ValueError("it holds something else than hashes")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path / 'state.json'} is damaged ({error})") from None
-    for name in _FILES:
+    for name in hashes:
         if not (path / name).is_file():
             raise ValueError(f"{path / name} is missing")
         if _hash(path / name) != hashes[name]:
             raise ValueError(f"{path / name} is damaged: it is not what was written")
-    return Saved(progress, *(read_tensors(path / name) for name in _FILES))
+    return Saved(progress, {name: read_tensors(path / name) for name in hashes})
 
 
 def _is_whole(path: Path) -> bool:
@@ -166,6 +179,8 @@ def clean(run: Run, keep: int) -> None:
     for name in (CONFIG, MODEL, METRICS):
         for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
             leftover.unlink(missing_ok=True)
+    for leftover in (run.path / EMA).glob(".*.tmp.safetensors"):
+        leftover.unlink(missing_ok=True)
     known = list(states(run))
     if len(known) > keep:  # otherwise there is nothing to read and check for
         _drop([path for path in known if _is_whole(path)][keep:])

@@ -7,56 +7,30 @@ Everything random in it is a function of (seed, step), so stopping and resuming 
 from __future__ import annotations
 
 import copy
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from reverie.conditioning import Cond
 from reverie.data import Examples
-from reverie.denoiser import Denoiser
 from reverie.locking import locked
-from reverie.losses import Loss
-from reverie.outputs import write_samples
-from reverie.runs import METRICS, MODEL, SAMPLES, Run, fill, fingerprint, misfits, network, read_with_metadata
-from reverie.synthesis import Request, synthesize
+from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
 from reverie.tensors import global_randomness, non_finite
-from reverie.training import log, state
-from reverie.training.batches import DROPOUT, Batch, Batches
+from reverie.training import log, sheets, snapshots, state
+from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches
+from reverie.training.devices import accelerator
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
-from reverie.training.ema import ema_decay, ema_update
+from reverie.training.ema import PowerAverages, ema_decay, ema_update
+from reverie.training.objective import Objective, memory_tensors, restore_memory
 from reverie.training.optim import learning_rate, optimizer
 from reverie.training.report import Report
-from reverie.training.state import Progress
+from reverie.training.signals import Signals
+from reverie.training.state import Progress, Saved
 from reverie.training.validation import validate
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-PREVIEW_STEPS = 50
-"""Sampler steps of a sheet during training, at the most."""
-ROWS = 8
-"""Samples of each class on a sheet during training; the square of it where there are no classes."""
-
-
-class _Objective(nn.Module):
-    """The denoiser with its loss, so that data parallel wraps both."""
-
-    def __init__(self, denoiser: Denoiser, loss: Loss) -> None:
-        super().__init__()
-        self.denoiser, self.loss = denoiser, loss
-
-    def forward(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Cond | None) -> Tensor:
-        return self.loss(self.denoiser, x0, u, cond, lambda like: eps)
 
 
 class Trainer:
@@ -80,15 +54,11 @@ class Trainer:
     def __init__(self, run: Run, examples: Examples | None = None) -> None:
         self.run, self.recipe = run, run.recipe
         self.examples = run.recipe.data.load() if examples is None else examples
-        if fingerprint(self.examples) != run.facts.fingerprint:
-            raise ValueError(
-                f"the data have changed since {run.path} was begun ({run.facts.train + run.facts.validation} examples "
-                f"then, {len(self.examples)} now, or others); put them back, or begin a new run with another --out"
-            )
+        check_data(run, self.examples)
 
     def __iter__(self) -> Iterator[Report]:
         self._set_up()
-        with locked(self.run.path) if self._main else nullcontext(), self._signals():
+        with locked(self.run.path) if self._main else nullcontext(), self._signals.heard():
             notes = self._resume()
             try:
                 yield from self._steps(notes)
@@ -103,15 +73,20 @@ class Trainer:
 
     def _set_up(self) -> None:
         train, facts = self.recipe.train, self.run.facts
-        self._asked: int | None = None  # the signal that this process got
-        self._stop: int | None = None  # the one that all processes know of
+        self._signals = Signals()
+        self._stop: int | None = None  # the signal that all processes know of
         self._saved_step = -1
-        self.accelerator = _accelerator(self.run)
+        self.accelerator = accelerator(self.run, on_cpu())
         self._main = self.accelerator.is_main_process
         self.device = self.accelerator.device
         self.denoiser = network(self.recipe, facts).to(self.device).train()
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
-        self.optimizer = optimizer(self.denoiser, train)
+        self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)
+        with global_randomness(train.seed, INITIAL, 1):
+            memory = self.recipe.loss.memory()
+        self.memory = None if memory is None else memory.to(self.device).train()
+        self.objective = Objective(self.denoiser, self.recipe.loss, self.memory)
+        self.optimizer = optimizer(self.objective, train)
         split = self.recipe.data.split(self.examples, train.validation, train.seed)
         self.held_out = split.validation
         self.batches = Batches(
@@ -126,27 +101,35 @@ class Trainer:
             state.clean(self.run, self.recipe.train.keep)
         saved, damaged = state.newest(self.run)
         self.progress = Progress() if saved is None else saved.progress
-        notes: tuple[str, ...] = ()
-        if saved is not None:
-            fill(self.denoiser, saved.network, self.run.path)
-            fill(self.average, saved.average, self.run.path)
-            state.restore_optimizer(self.denoiser.net, self.optimizer, saved.optimizer)
-            step, steps = self.progress.step, self.recipe.train.steps
-            done = f"finished at step {step} already; to go on, give a larger train.steps"
-            notes = (*damaged, f"resuming at step {step} of {steps}" if step < steps else done)
-            before, now = self.progress.processes, self.accelerator.num_processes
-            if before != now:
-                notes = (*notes, f"{now} processes go on with a run of {before}: the batches are others from here on")
+        notes: tuple[str, ...] = () if saved is None else (*damaged, *self._restore(saved))
         self.progress = replace(self.progress, processes=self.accelerator.num_processes)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
         if self._main:
             log.rewind(self.run.path / METRICS, -1 if saved is None else self.progress.step)
+            snapshots.rewind(self.run, self.progress.step)
             if saved is not None and not self._model_is_current():
                 self.run.save_model(self.average.net.state_dict(), self.progress.step)
                 notes = (*notes, f"restored {self.run.path / MODEL} from the saved state")
-        self.objective, self.optimizer = self.accelerator.prepare(
-            _Objective(self.denoiser, self.recipe.loss), self.optimizer
-        )
+        self.objective, self.optimizer = self.accelerator.prepare(self.objective, self.optimizer)
+        return notes
+
+    def _restore(self, saved: Saved) -> list[str]:
+        """Put back a state; in words, what there is to know of it."""
+        fill(self.denoiser, saved.files[state.NETWORK], self.run.path)
+        fill(self.average, saved.files[state.AVERAGE], self.run.path)
+        state.restore_optimizer(self.denoiser.net, self.optimizer, saved.files[state.OPTIMIZER])
+        new = self.powers.restore(self.denoiser.net, saved.files.get(state.POWER, {}))
+        if self.memory is not None:
+            restore_memory(self.memory, self.optimizer, saved.files.get(state.LOSS, {}))
+        step, steps = saved.progress.step, self.recipe.train.steps
+        done = f"finished at step {step} already; to go on, give a larger train.steps"
+        notes = [f"resuming at step {step} of {steps}" if step < steps else done]
+        if new and step < steps:
+            lengths = " and ".join(f"{length:g}" for length in new)
+            notes.append(f"the power-function averages of length {lengths} begin here: the saved state has none")
+        before, now = saved.progress.processes, self.accelerator.num_processes
+        if before != now:
+            notes.append(f"{now} processes go on with a run of {before}: the batches are others from here on")
         return notes
 
     def _model_is_current(self) -> bool:
@@ -179,6 +162,8 @@ class Trainer:
             if step % train.validate_every == 0 or last:
                 metrics = self._validate({"step": step} if metrics is None else metrics)
             sampled = self._draw() if step % train.sample_every == 0 or last else None
+            if snapshots.due(step, train):
+                self._snapshot()
             stopping = self._stop is not None
             saved = self._save() if step % train.save_every == 0 or last or stopping else None
             yield Report(step, train.steps, loss, metrics or {}, sampled, saved, self._stop)
@@ -192,14 +177,16 @@ class Trainer:
         train = self.recipe.train
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, train)
-        parts, losses = self.batches.step(step), []
+        parts, losses, values = self.batches.step(step), [], []
         for i, batch in enumerate(parts):
             synchronise = nullcontext() if i == len(parts) - 1 else self.accelerator.no_sync(self.objective)
             with synchronise, global_randomness(train.seed, DROPOUT, step, i, self.batches.rank, device=self.device):
-                loss = self.objective(batch.x0, batch.u, batch.eps, batch.cond).mean()
+                each = self.objective(batch)
+                loss = each.mean()
+                values.append(each.detach())
                 losses.append(loss.detach())
                 self.accelerator.backward(loss / len(parts))
-        asked = torch.tensor(float(self._asked or 0), device=self.device)
+        asked = torch.tensor(float(self._signals.asked or 0), device=self.device)
         told = torch.stack([torch.stack(losses).float().mean(), asked])
         told = self.accelerator.gather(told[None]).cpu()
         loss, self._stop = float(told[:, 0].mean()), int(told[:, 1].max()) or None
@@ -211,7 +198,16 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(self.average, self.denoiser, ema_decay(step, train.ema))
+        self.powers.update(self.denoiser.net, step + 1)
+        self._observe(step, values)
         return loss, norm
+
+    @torch.no_grad()
+    def _observe(self, step: int, values: list[Tensor]) -> None:
+        """Let the loss remember the step: the losses (B,) of each part, gathered in the order of the rows."""
+        if self.memory is not None:
+            every = self.accelerator.gather(torch.stack(values)[None])  # (processes, parts, B)
+            self.recipe.loss.observe(self.memory, self.batches.times(step), every.transpose(0, 1).flatten())
 
     def _fail(self, step: int, parts: list[Batch]) -> None:
         """Save the weights as they were before this step, and say what went wrong.
@@ -220,7 +216,7 @@ class Trainer:
             NonFiniteError: always.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        found = [first_non_finite(self.denoiser, self.recipe.loss, batch) for batch in parts]
+        found = [first_non_finite(self.denoiser, self.recipe.loss, batch, self.memory) for batch in parts]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
         self.optimizer.zero_grad(set_to_none=True)
         saved = self._kept() if self._bad_weight() else f"the weights before this step are saved in {self._save()}"
@@ -231,7 +227,8 @@ class Trainer:
 
     def _bad_weight(self) -> str:
         """The first weight that is not finite, in words; empty where all are."""
-        for name, p in [*self.denoiser.net.named_parameters(), *self.average.net.named_parameters()]:
+        learned = () if self.memory is None else self.memory.named_parameters(prefix="loss")
+        for name, p in [*self.denoiser.net.named_parameters(), *self.average.net.named_parameters(), *learned]:
             if found := non_finite(p.detach()):
                 return f"{name} ({found})"
         return ""
@@ -278,16 +275,18 @@ class Trainer:
         """A sheet of samples of the averaged weights, from the same seeds every time."""
         if not self._main:
             return None
-        facts, sampling = self.run.facts, self.recipe.sample
-        if len(sampling.grid(self.recipe.schedule)) - 1 > PREVIEW_STEPS:
-            sampling = replace(sampling, grid=sampling.grid.with_steps(PREVIEW_STEPS))
-        classes = len(self.run.classes)
-        shown, each = min(classes, ROWS * 4) or ROWS, ROWS if facts.image else 100
-        labels = self.run.labels_for(each * shown, list(range(shown)) if classes else None)
-        x = synthesize(self.average, facts.shape, sampling, Request(labels), self.device)
-        path = self.run.path / SAMPLES / f"{self.progress.step:08d}.png"
-        write_samples(path, self.run.space.decode(x), labels, facts, {"step": self.progress.step, "seed": 0})
-        return path
+        return sheets.draw(self.run, self.average, self.progress.step, self.device)
+
+    def _snapshot(self) -> None:
+        """Store the power-function averages, on the main process.
+
+        Raises:
+            NonFiniteError: a weight is not finite; nothing is stored.
+            OSError: the disk is full or cannot be written.
+        """
+        with self._saving():
+            if self._main:
+                snapshots.write(self.run, self.progress.step, self.powers, self.denoiser.net)
 
     def _save(self) -> Path | None:
         """Save the state, on the main process.
@@ -296,49 +295,37 @@ class Trainer:
             NonFiniteError: a weight is not finite; nothing is saved.
             OSError: the disk is full or cannot be written.
         """
-        if bad := self._bad_weight():
-            raise NonFiniteError(f"step {self.progress.step} made the weight {bad}, which is not saved; {self._kept()}")
         saved, self._saved_step = None, self.progress.step
-        if self._main:
-            model = self.accelerator.unwrap_model(self.objective).denoiser.net
-            bare = getattr(self.optimizer, "optimizer", self.optimizer)
-            try:
-                saved = state.save(self.run, self.progress, model, self.average.net, bare, self.recipe.train.keep)
-            except OSError as error:
-                told = f"could not save step {self.progress.step} ({error.strerror or error}); {self._kept()}"
-                raise OSError(error.errno, told) from error
+        with self._saving():
+            if self._main:
+                saved = state.save(self.run, self.progress, self._files(), self.recipe.train.keep)
         self.accelerator.wait_for_everyone()
         return saved
 
-    # --------------------------------------------------------------------------------- signals
+    def _files(self) -> dict[str, state.Tensors]:
+        """All that training resumes from."""
+        net, bare = self.denoiser.net, getattr(self.optimizer, "optimizer", self.optimizer)
+        files: dict[str, state.Tensors] = {
+            state.NETWORK: net.state_dict(),
+            state.AVERAGE: self.average.net.state_dict(),
+            state.OPTIMIZER: state.optimizer_tensors(net, bare),
+        }
+        if powers := self.powers.tensors():
+            files[state.POWER] = powers
+        if self.memory is not None:
+            files[state.LOSS] = memory_tensors(self.memory, bare)
+        return files
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask for a stop after the step under way; a second one acts as usual.
-
-        Two within a second are one: torchrun passes on what its processes have got from the system already.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-        asked: list[float] = []
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            self._asked = number
-            asked.append(time.monotonic())
-            if asked[-1] - asked[0] > 1:
-                signal.signal(number, before[signal.Signals(number)])
-                signal.raise_signal(number)
-
-        for s in before:
-            signal.signal(s, ask)
+    def _saving(self) -> Iterator[None]:
+        """Nothing that is not finite is saved, and an error says what there still is."""
+        if bad := self._bad_weight():
+            raise NonFiniteError(f"step {self.progress.step} made the weight {bad}, which is not saved; {self._kept()}")
         try:
             yield
-        finally:
-            for s, handler in before.items():
-                signal.signal(s, handler)
+        except OSError as error:
+            told = f"could not save step {self.progress.step} ({error.strerror or error}); {self._kept()}"
+            raise OSError(error.errno, told) from error
 
 
 def _finite(value: float) -> bool:
@@ -350,34 +337,3 @@ def on_cpu() -> bool:
     from accelerate.utils import parse_flag_from_env
 
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-
-
-def _accelerator(run: Run) -> Accelerator:
-    """The device, precision and processes; trackers are opened.
-
-    Raises:
-        ValueError: a tracker that is unknown or not installed.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    train = run.recipe.train
-    AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*no supported trackers")  # said below, as an error
-            accelerator = Accelerator(
-                mixed_precision=train.precision,
-                log_with=list(train.report_to) or None,
-                project_dir=run.path,
-                cpu=on_cpu(),
-            )
-    except ValueError as error:
-        raise ValueError(f"report_to={list(train.report_to)}, precision={train.precision}: {error}") from None
-    opened = {t.name for t in accelerator.log_with} if train.report_to else set()
-    missing = [name for name in train.report_to if name not in {str(o) for o in opened} and name != "all"]
-    if missing:
-        raise ValueError(f"the tracker {missing[0]} is not installed; `pip install {missing[0]}`, or leave it out")
-    if train.report_to:
-        accelerator.init_trackers("reverie", config={"run": str(run.path)})
-    return accelerator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from reverie.data import Examples
 from reverie.denoiser import Denoises
 from reverie.losses import Loss
 from reverie.spaces import Space
-from reverie.tensors import Noise, generator
+from reverie.tensors import generator
 from reverie.training.batches import VALIDATION, encoded
+from reverie.training.noise import Draws
 
 LEVELS = 8
 """Equal shares of the loss's own distribution of times."""
@@ -52,20 +54,16 @@ def validate(
         start = (start + each) % len(rows)
         u = (level + (torch.arange(each) + torch.rand(each, generator=draw, dtype=torch.float64)) / each) / LEVELS
         eps = torch.randn((each, *examples.shape), generator=draw)
+        draws = Draws(each, partial(generator, seed, VALIDATION, level), eps)
         for first in range(0, each, batch):
             part = slice(first, first + batch)
             x0, label = encoded(examples, space, chosen[part], device)
             cond = Cond(label=label) if labels and label is not None else None
-            z = eps[part].to(device)
             with torch.no_grad():
-                sums[level] += loss(f, x0, u[part], cond, _given(z)).double().sum().cpu()
+                sums[level] += loss(f, x0, u[part], cond, draws.noise(part)).double().sum().cpu()
     by_level = (sums / each).flip(0)  # u rises as t falls
     bounds = loss.times_at(torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64), f.schedule)
     return Validation(float(by_level.mean()), _floats(by_level), _floats(bounds))
-
-
-def _given(z: Tensor) -> Noise:
-    return lambda like: z
 
 
 def _floats(values: Tensor) -> tuple[float, ...]:

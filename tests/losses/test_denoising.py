@@ -1,14 +1,26 @@
 import math
 
+import numpy as np
 import pytest
 import torch
-from helpers import DOUBLE, SCHEDULES, Stub, close, every_schedule, gaussian, mixture, named, noise_from, randn, seeded
+from helpers import DOUBLE, Stub, cases, close, every_schedule, gaussian, mixture, named, noise_from, randn, seeded
 
 from reverie.conditioning import Cond
-from reverie.losses import Denoising, EDMWeight, KnotTimes, LogNormalTimes, MinSNR, UniformTimes, Unit
+from reverie.exact import FiniteData
+from reverie.losses import (
+    Denoising,
+    EDMWeight,
+    KnotTimes,
+    LogNormalTimes,
+    MinSNR,
+    Pairing,
+    Penalty,
+    UniformTimes,
+    Unit,
+)
 from reverie.parameterizations import rates_at
-from reverie.schedules import Cosine, Flow, LinearVP, Table
-from reverie.tensors import host
+from reverie.prediction import Prediction
+from reverie.schedules import VE, Cosine, Flow, LinearVP, SubVP, Table
 
 NOTATIONS = ("x0", "eps", "v", "score", "flow")
 U = torch.linspace(0.02, 0.98, 9, dtype=DOUBLE)
@@ -24,16 +36,6 @@ def guess(schedule):
 def loss(f, notation, weight, times=None, cond=None):
     times = UniformTimes() if times is None else times
     return Denoising(notation, times, weight)(f, X0, U, cond, lambda like: EPS)
-
-
-@pytest.mark.parametrize(
-    "weight", **named(min_snr=MinSNR(), min_snr_1=MinSNR(1.0), edm=EDMWeight(), edm_2=EDMWeight(2.0))
-)
-@pytest.mark.parametrize("schedule", **every_schedule)
-def test_a_published_weight_gives_one_loss_in_every_notation(schedule, weight):
-    losses = [loss(guess(schedule), notation, weight) for notation in NOTATIONS]
-    for other in losses[1:]:
-        assert close(other / losses[0], torch.ones(9), 1e-8)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -116,69 +118,6 @@ def test_the_loss_of_the_exact_denoiser_is_its_posterior_variance(schedule):
         assert float(value.mean()) == pytest.approx(float(expected.mean()), rel=5 * math.sqrt(2 / (3 * n)) * 1.5)
 
 
-# ----------------------------------------------------------------------------------- weights
-
-
-LEVELS = torch.tensor([0.02, 0.2, 0.5, 0.8, 0.97], dtype=DOUBLE)
-
-
-def weights(weight, schedule, notation):
-    like = torch.zeros(5, 1, dtype=DOUBLE)
-    level = schedule.at(LEVELS, like)
-    return weight(level, notation, rates_at(schedule, level, like)).flatten()
-
-
-@pytest.mark.parametrize("gamma", [1.0, 5.0])
-@pytest.mark.parametrize("name", ["cosine", "linear_vp", "table"])
-def test_min_snr_is_as_published(name, gamma):
-    # Hang et al. (2023), section 3.4: x0: min(SNR, g); eps: min(SNR, g) / SNR; v: min(SNR, g) / (SNR + 1).
-    schedule = SCHEDULES[name]
-    snr = schedule.log_snr(LEVELS).exp()
-    low = torch.minimum(snr, torch.tensor(gamma))
-    for notation, expected in (("x0", low), ("eps", low / snr), ("v", low / (snr + 1))):
-        assert close((weights(MinSNR(gamma), schedule, notation) / expected).log(), torch.zeros(5), 1e-9)
-    assert MinSNR().gamma == 5
-
-
-@pytest.mark.parametrize("sigma_data", [0.5, 2.0])
-def test_edm_weight_is_as_published_and_makes_the_networks_own_error_count_equally(sigma_data):
-    ve = SCHEDULES["ve"]
-    sigma = ve.sigma(LEVELS)
-    published = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    assert close((weights(EDMWeight(sigma_data), ve, "x0") / published).log(), torch.zeros(5), 1e-10)
-    c_out = sigma * sigma_data / (sigma**2 + sigma_data**2).sqrt()
-    assert close(weights(EDMWeight(sigma_data), ve, "x0") * c_out**2, torch.ones(5), 1e-10)
-    for schedule in SCHEDULES.values():
-        r = (-schedule.log_snr(LEVELS) / 2).exp()
-        published = (r**2 + sigma_data**2) / (r * sigma_data) ** 2
-        assert close((weights(EDMWeight(sigma_data), schedule, "x0") / published).log(), torch.zeros(5), 1e-9)
-    assert EDMWeight().sigma_data == 0.5
-
-
-@pytest.mark.parametrize("notation", NOTATIONS)
-def test_unit_is_one_in_every_notation(notation):
-    assert close(weights(Unit(), Flow(), notation), torch.ones(5))
-
-
-@pytest.mark.parametrize("notation", ["x0", "eps", "v", "flow"])
-def test_min_snr_is_finite_without_any_signal(notation):
-    like = torch.zeros(1, 1, dtype=DOUBLE)
-    for schedule in (Cosine(), Flow(), Table([0.5, 1.0])):
-        if notation == "flow" and isinstance(schedule, Table):
-            continue  # its rates are nan there: see test_prediction
-        level = schedule.at(host(1.0), like)
-        weight = MinSNR()(level, notation, rates_at(schedule, level, like))
-        assert weight == (1 if notation == "eps" else 0)
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: MinSNR(0.0), lambda: MinSNR(-1.0), lambda: EDMWeight(0.0), lambda: EDMWeight(math.nan)]
-)
-def test_settings_that_make_no_weight_are_refused(make):
-    with pytest.raises(ValueError, match="> 0"):
-        make()
-
-
 def test_losses_of_float32_data_are_float32_and_carry_gradients():
     scale = torch.nn.Parameter(torch.tensor(0.5))
     f = Stub(LinearVP(), lambda x, t: scale * x)
@@ -186,3 +125,56 @@ def test_losses_of_float32_data_are_float32_and_carry_gradients():
     assert value.dtype == torch.float32
     value.mean().backward()
     assert scale.grad is not None
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("penalty", **cases(Penalty))
+def test_a_penalty_counts_each_number_by_its_size_and_the_weight_stands_before_it(penalty, notation):
+    f, schedule = guess(LinearVP()), LinearVP()
+    value = Denoising(notation, weight=MinSNR(), penalty=penalty)(f, X0, U, None, lambda like: EPS)
+    t = UniformTimes()(U, schedule)
+    level = schedule.at(t, X0)
+    rates, truth = rates_at(schedule, level, X0), Prediction(level.alpha * X0 + level.sigma * EPS, level, X0, EPS)
+    told = f(truth.x, t)
+    a, b = (q.flow(rates) if notation == "flow" else getattr(q, notation) for q in (told, truth))
+    expected = MinSNR()(level, notation, rates) * penalty(a - b)
+    assert close(value / expected.flatten(1).mean(1), torch.ones(9), 1e-12)
+
+
+def test_the_noise_is_paired_before_it_is_mixed_in():
+    class Backwards(Pairing):
+        def __call__(self, x0, eps, cond):
+            seen.append(cond)
+            return eps.flip(0)
+
+    seen, cond = [], Cond(label=torch.arange(9))
+    paired = Denoising("v", pairing=Backwards())(guess(Flow()), X0, U, cond, lambda like: EPS)
+    assert close(paired, Denoising("v")(guess(Flow()), X0, U, cond, lambda like: EPS.flip(0)), 1e-14)
+    assert seen == [cond]
+
+
+@pytest.mark.parametrize("schedule", **named(linear_vp=LinearVP(), sub_vp=SubVP(), ve=VE(), flow=Flow(), table=Table()))
+def test_denoising_and_explicit_score_matching_differ_by_a_constant(schedule):
+    # Vincent (2011): E |s + eps / sigma|^2 - E |s - grad log p|^2 does not depend on s. x0 on 5 points, by quadrature.
+    f = FiniteData(schedule, torch.tensor([[-1.3], [-0.2], [0.1], [0.9], [1.4]], dtype=DOUBLE))
+    nodes, w = np.polynomial.hermite_e.hermegauss(80)
+    w = torch.from_numpy(w / w.sum())
+    x0, eps = f.means.repeat_interleave(80, 0), torch.from_numpy(nodes).repeat(5)[:, None]
+    weight = w.repeat(5) / 5
+    t = torch.tensor(0.62, dtype=DOUBLE)
+    level, u = schedule.at(t, x0), torch.full((400,), 0.5, dtype=DOUBLE)
+    x = level.alpha * x0 + level.sigma * eps
+    constants = []
+    for guess in (lambda x: 0 * x, torch.tanh, lambda x: -x / (1 + level.sigma**2), lambda x: torch.cos(3 * x)):
+        g = Scores(schedule, guess)
+        value = Denoising("score", UniformTimes(0.62 - 1e-9, 0.62 + 1e-9))(g, x0, u, None, lambda like: eps)
+        explicit = (guess(x) - f(x, t).score).square()[:, 0]
+        constants.append(float(weight @ value - weight @ explicit))
+    assert max(constants) - min(constants) < 1e-7 * max(constants)
+
+
+class Scores(Stub):
+    """A denoiser with a score of the test's choice."""
+
+    def __call__(self, x, t, cond=None):
+        return Prediction.from_score(self.x0(x), x, self.schedule.at(t, like=x))

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from helpers import DOUBLE, cases, close, every_schedule
+from helpers import DOUBLE, SCHEDULES, cases, close, every_schedule
 
 from reverie.losses import KnotTimes, LogitNormalTimes, LogNormalTimes, Times, UniformTimes
-from reverie.schedules import VE, Cosine, Flow
+from reverie.schedules import VE, Cosine, Flow, Geometric, Shifted, Table
 
 N = 4000
 U = (torch.arange(N, dtype=DOUBLE) + 0.5) / N
@@ -39,7 +39,24 @@ def test_knots_are_each_as_likely():
     assert counts.tolist() == [0] + [N // 8] * 8
     assert close((t * 8).round(), t * 8, 1e-14)
     assert KnotTimes(8)(torch.tensor([0.0, 0.124, 0.126, 1.0], dtype=DOUBLE), Flow()).mul(8).tolist() == [8, 8, 7, 1]
-    assert KnotTimes().total == 1000
+
+
+@pytest.mark.parametrize("name", [name for name, schedule in SCHEDULES.items() if schedule.knots])
+def test_the_knots_of_a_chain_are_its_own(name):
+    chain = SCHEDULES[name]
+    u = (torch.arange(chain.knots, dtype=DOUBLE) + 0.5) / chain.knots
+    assert close(KnotTimes()(u, chain) * chain.knots, torch.arange(chain.knots, 0, -1).double(), 1e-9)
+    assert torch.equal(KnotTimes()(u, chain), KnotTimes(chain.knots)(u, chain))
+    for total in (chain.knots - 1, 2 * chain.knots):
+        with pytest.raises(ValueError, match=f"is {total}, and the chain has {chain.knots} steps; make them equal"):
+            KnotTimes(total)(u, chain)
+
+
+def test_a_shifted_chain_keeps_its_knots_and_a_process_without_any_has_a_thousand():
+    assert KnotTimes()(U, Shifted(Geometric(levels=5), 2.0)).unique().mul(5).tolist() == pytest.approx([1, 2, 3, 4, 5])
+    for schedule in (Cosine(), Flow(), VE(), Shifted(Flow(), 3.0)):
+        assert torch.equal(KnotTimes()(U, schedule), KnotTimes(1000)(U, schedule))
+    assert KnotTimes()(U[:1], Table([0.3])) == 1
 
 
 @pytest.mark.parametrize(("mean", "std"), [(-1.2, 1.2), (0.5, 0.4)])

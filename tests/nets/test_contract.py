@@ -19,27 +19,34 @@ CLASSES = 3
 every_kind = pytest.mark.parametrize("config", KINDS, ids=lambda c: c.kind)
 
 
-def stirred(config, shape=SHAPE, classes=CLASSES, dtype=torch.float64):
+IN_OUT = [(1, 1), (2, 1), (1, 2), (2, 2), (3, 2)]
+"""How many tensors like an example come in and go out."""
+every_width = pytest.mark.parametrize(("inputs", "outputs"), IN_OUT)
+
+
+def stirred(config, shape=SHAPE, classes=CLASSES, dtype=torch.float64, inputs=1, outputs=1):
     """A network in eval mode none of whose parameters is 0 any more."""
     torch.manual_seed(0)
-    net = config.build(shape, classes).to(dtype).eval()
+    net = config.build(shape, classes, inputs, outputs).to(dtype).eval()
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
     return net
 
 
-def batch(size=4, shape=SHAPE, dtype=torch.float64):
+def batch(size=4, shape=SHAPE, dtype=torch.float64, inputs=1):
     torch.manual_seed(1)
-    return torch.randn(size, *shape, dtype=dtype), torch.linspace(3, 900, size), torch.arange(size) % CLASSES
+    x = torch.randn(size, inputs * shape[0], *shape[1:], dtype=dtype)
+    return x, torch.linspace(3, 900, size), torch.arange(size) % CLASSES
 
 
 @every_kind
-def test_starts_at_exactly_zero(config):
+@every_width
+def test_starts_at_exactly_zero(config, inputs, outputs):
     torch.manual_seed(0)
-    x, label, y = batch(dtype=torch.float32)
-    out = config.build(SHAPE, CLASSES)(x, label, Cond(label=y))
-    assert torch.equal(out, torch.zeros_like(x))
+    x, label, y = batch(dtype=torch.float32, inputs=inputs)
+    out = config.build(SHAPE, CLASSES, inputs, outputs)(x, label, Cond(label=y))
+    assert torch.equal(out, torch.zeros(4, outputs * SHAPE[0], *SHAPE[1:]))
 
 
 @every_kind
@@ -61,9 +68,53 @@ def test_one_batch_is_learnt_by_heart(config):
 
 
 @every_kind
+def test_several_tensors_in_and_out_are_learnt_by_heart(config):
+    """Each of the targets depends on one of the inputs alone, the first on the second and the other way round."""
+    torch.manual_seed(0)
+    net = config.build(SHAPE, CLASSES, 2, 2)
+    x, label, y = batch(6, dtype=torch.float32, inputs=2)
+    x[3:, :2] = x[:3, :2]  # pairs with the same first input, told apart by the second
+    first, second = torch.randn(3, 2, 7, 5).repeat(2, 1, 1, 1), torch.randn(6, 2, 7, 5)
+    target, label = torch.cat([second, first], 1), torch.full((6,), 10.0)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(250):
+        loss = (net(x, label, Cond(label=y[:1].expand(6))) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 20
+
+
+@every_kind
+def test_every_input_reaches_every_output(config):
+    net, (x, label, y) = stirred(config, inputs=3, outputs=2), batch(inputs=3)
+    out = net(x, label, Cond(label=y))
+    for i in range(3):
+        other = x.clone()
+        other[:, 2 * i : 2 * i + 2] += 0.5
+        change = (net(other, label, Cond(label=y)) - out).abs().flatten(2).amax(2)  # (B, outputs C)
+        assert change.min() > 1e-4
+
+
+@every_kind
+def test_one_in_and_one_out_is_what_is_built_unless_told(config):
+    shapes = [{k: v.shape for k, v in net.state_dict().items()} for net in (
+        config.build(SHAPE, CLASSES), config.build(SHAPE, CLASSES, 1, 1), config.build(SHAPE, CLASSES, 2, 2),
+    )]  # fmt: skip
+    assert shapes[0] == shapes[1]
+    # the first and the last layer alone are wider
+    assert 1 <= sum(shapes[2][k] != shapes[0][k] for k in shapes[0]) <= 3
+    assert shapes[2].keys() == shapes[0].keys()
+
+
+@every_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_an_example_does_not_see_its_batch(config, dtype):
-    net, (x, label, y) = stirred(config, dtype=dtype), batch(5, dtype=dtype)
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 1), (2, 2)])
+def test_an_example_does_not_see_its_batch(config, dtype, inputs, outputs):
+    net = stirred(config, dtype=dtype, inputs=inputs, outputs=outputs)
+    x, label, y = batch(5, dtype=dtype, inputs=inputs)
     together = net(x, label, Cond(label=y))
     alone = torch.cat([net(x[i : i + 1], label[i : i + 1], Cond(label=y[i : i + 1])) for i in range(5)])
     assert together.dtype == dtype
@@ -101,8 +152,9 @@ def test_without_classes_labels_are_not_read(config):
 
 
 @every_kind
-def test_gradients_reach_every_parameter(config):
-    net, (x, label, y) = stirred(config), batch()
+@every_width
+def test_gradients_reach_every_parameter(config, inputs, outputs):
+    net, (x, label, y) = stirred(config, inputs=inputs, outputs=outputs), batch(inputs=inputs)
     drop = torch.tensor([False, False, False, True])
     net(x, label, Cond(label=y, drop=drop)).square().sum().backward()
     lost = [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-8]
@@ -156,7 +208,7 @@ def test_an_image_net_refuses_other_shapes_and_names_who_does_not(config, shape)
         config.build(shape)
 
 
-@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 4, 4), (2, 3, 3), ()])
+@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 4, 4), (2, 3, 3), (1,)])
 def test_mlp_takes_any_shape(shape):
     net = stirred(SMALL["mlp"], shape)
     x, label, y = batch(shape=shape)

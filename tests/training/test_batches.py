@@ -20,6 +20,11 @@ def batches(**settings):
     return Batches(EXAMPLES, ROWS, Pixels(), **{"seed": 3, "batch": 4, **settings})
 
 
+def eps(batch):
+    """Its first draw of noise."""
+    return batch.noise()(batch.x0)
+
+
 def drawn(made, steps, start=0):
     """The rows of each step's examples, told by their first pixel (examples are all different)."""
     first = {float(Pixels().encode(torch.from_numpy(ITEMS[i : i + 1]))[0, 0, 0, 0]): i for i in range(N)}
@@ -43,8 +48,10 @@ def test_however_a_step_is_divided_it_is_the_same_step(batch, parts, world):
         pieces = [made.step(step) for made in split]
         ordered = [pieces[r][p] for p in range(parts) for r in range(world)]
         assert all(len(b.x0) == batch for b in ordered)
-        for name in ("x0", "u", "eps"):
+        for name in ("x0", "u"):
             assert torch.equal(torch.cat([getattr(b, name) for b in ordered]), getattr(one, name))
+        assert torch.equal(torch.cat([eps(b) for b in ordered]), eps(one))
+        assert torch.equal(split[0].times(step), one.u)
         for name in ("label", "drop"):
             assert torch.equal(torch.cat([getattr(b.cond, name) for b in ordered]), getattr(one.cond, name))
 
@@ -56,10 +63,10 @@ def test_a_step_depends_on_seed_and_step_alone():
     for s in range(5):
         batches().step(s)
     again = batches().step(5)[0]
-    assert torch.equal(later.eps, again.eps)
+    assert torch.equal(eps(later), eps(again))
     assert torch.equal(later.x0, again.x0)
-    assert not torch.equal(later.eps, batches(seed=4).step(5)[0].eps)
-    assert not torch.equal(later.eps, made.step(6)[0].eps)
+    assert not torch.equal(eps(later), eps(batches(seed=4).step(5)[0]))
+    assert not torch.equal(eps(later), eps(made.step(6)[0]))
 
 
 def test_u_is_stratified():
@@ -78,11 +85,11 @@ def test_u_is_stratified():
 
 
 def test_the_noise_is_standard_normal():
-    eps = torch.cat([b.eps for s in range(200) for b in batches(batch=8).step(s)]).flatten().double()
-    n = len(eps)
-    assert abs(float(eps.mean())) < 4.5 / n**0.5
-    assert abs(float(eps.var()) - 1) < 4.5 * (2 / n) ** 0.5
-    assert abs(float((eps**4).mean()) - 3) < 4.5 * (96 / n) ** 0.5
+    z = torch.cat([eps(b) for s in range(200) for b in batches(batch=8).step(s)]).flatten().double()
+    n = len(z)
+    assert abs(float(z.mean())) < 4.5 / n**0.5
+    assert abs(float(z.var()) - 1) < 4.5 * (2 / n) ** 0.5
+    assert abs(float((z**4).mean()) - 3) < 4.5 * (96 / n) ** 0.5
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.1, 0.6])
@@ -97,7 +104,7 @@ def test_half_of_the_images_are_mirrored_and_nothing_else_is():
     for step in range(200):
         a, b = plain.step(step)[0], flipped.step(step)[0]
         assert torch.equal(a.u, b.u)
-        assert torch.equal(a.eps, b.eps)
+        assert torch.equal(eps(a), eps(b))
         same = (a.x0 == b.x0).flatten(1).all(1)
         assert bool(((a.x0.flip(-1) == b.x0).flatten(1).all(1) | same).all())
         mirrored.append(~same)

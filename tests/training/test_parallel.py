@@ -9,6 +9,8 @@ import sys
 import pytest
 from toys import DIT, TOY, free_port, metrics, process, trained, wait_for
 
+from reverie.runs import read_tensors
+
 EACH = (*DIT, "net.dropout=0", "train.log_every=1", "train.steps=14")
 
 
@@ -85,6 +87,27 @@ def test_one_signal_to_one_process_stops_both(tmp_path):
             child.join(60)
         assert [child.exitcode for child in children] == [130, 130]
     assert "stopped at step " in (tmp_path / "log0").read_text()
+
+
+@pytest.mark.slow
+def test_what_a_loss_learns_and_remembers_is_that_of_one_process(tmp_path):
+    """Times are drawn by what was observed of all rows: the losses are the same only if all see the same."""
+    loss = "{kind='uncertain', channels=8, loss={kind='denoising', notation='flow', times={kind='logit_normal'}}}"
+    words = (*EACH, "loss.kind=resampled", "loss.levels=3", "loss.history=2", f"loss.loss={loss}", "train.accumulate=2")
+    run = tmp_path / "run"
+    with two(*TOY, *words, "train.batch=4", "--out", run, log=tmp_path / "log") as children:
+        for child in children:
+            child.join(60)
+        assert [child.exitcode for child in children] == [0, 0], (tmp_path / "log1").read_text()
+    other = trained(*words, "train.batch=8")
+    same(run, other)
+    ours, theirs = (read_tensors(path / "state" / "00000014" / "loss.safetensors") for path in (run, other))
+    assert ours.keys() == theirs.keys()
+    assert all(bool((ours[name] - theirs[name]).abs().max() < 1e-4) for name in ours)
+    for step in ("00000007-0.05", "00000014-0.1"):
+        name = f"ema/{step}.safetensors"
+        ours, theirs = read_tensors(run / name), read_tensors(other / name)
+        assert all(bool((ours[k].double() - theirs[k].double()).abs().max() < 2e-3) for k in ours)
 
 
 @pytest.mark.slow

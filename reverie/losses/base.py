@@ -1,0 +1,151 @@
+"""What a loss is.
+
+Letters in shapes: B batch, G examples of a whole step, ... the shape of one example.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from reverie.conditioning import Cond
+from reverie.config import Part
+from reverie.denoiser import Denoises
+from reverie.losses.times import Times
+from reverie.parameterizations import Parameterization
+from reverie.prediction import Prediction
+from reverie.schedules import Schedule
+from reverie.tensors import Noise
+
+
+class Loss(Part, abc.ABC, family="loss"):
+    """A loss by example. Its randomness is an argument, and so is what it remembers."""
+
+    self_conditions: bool = False
+    """Whether the network is to be given its own estimate of x0 (Chen et al., 2023)."""
+    quantised: bool = False
+    """Whether x0 must be 8-bit pixels in [-1, 1]."""
+    positive: bool = True
+    """Whether it is never below 0."""
+
+    @abc.abstractmethod
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """The times (B,) that u (B,) in [0, 1) stands for."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        f: Denoises,
+        x0: Tensor,
+        u: Tensor,
+        cond: Cond | None = None,
+        noise: Noise = torch.randn_like,
+        memory: nn.Module | None = None,
+    ) -> Tensor:
+        """(B,), for data x0 (B, ...) and u (B,) float64 in [0, 1), where each example's time falls.
+
+        Without its `memory` a loss is what it was before anything was learned.
+        """
+
+    def memory(self) -> nn.Module | None:
+        """A new module of what the loss learns (parameters) or remembers (buffers) in training, if anything."""
+        return None
+
+    def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
+        """Put the step just done into the memory's buffers.
+
+        Args:
+            memory: as it was when the loss was computed.
+            u: (G,), of all examples of the step on all processes.
+            values: (G,), their losses.
+        """
+
+    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
+        """Refuse a process or a parameterization that this loss cannot train.
+
+        Raises:
+            ValueError: it cannot, with what could.
+        """
+
+
+class Pointwise(Loss):
+    """A loss that looks at one noise level an example, and asks the denoiser once.
+
+    A subclass has a field `times` and says how far the guess is from the truth.
+    """
+
+    times: Times
+
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.times(u, schedule)
+
+    def paired(self, x0: Tensor, eps: Tensor, cond: Cond | None) -> Tensor:
+        """The noise (B, ...) that each example is mixed with: `eps`, or its rows in another order."""
+        return eps
+
+    @abc.abstractmethod
+    def compare(self, truth: Prediction, guess: Prediction, schedule: Schedule) -> Tensor:
+        """(B,), for the x0 and eps that x was made of and those that the denoiser says."""
+
+    def __call__(
+        self,
+        f: Denoises,
+        x0: Tensor,
+        u: Tensor,
+        cond: Cond | None = None,
+        noise: Noise = torch.randn_like,
+        memory: nn.Module | None = None,
+    ) -> Tensor:
+        t, eps = self.times(u, f.schedule), self.paired(x0, noise(x0), cond)
+        level = f.schedule.at(t, like=x0)
+        truth = Prediction(level.alpha * x0 + level.sigma * eps, level, x0, eps)
+        return self.compare(truth, f(truth.x, t, cond), f.schedule)
+
+
+class Around(Loss):
+    """A loss around another one, the field `loss`, whose times it has."""
+
+    loss: Loss
+
+    @property
+    def self_conditions(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.self_conditions
+
+    @property
+    def quantised(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.quantised
+
+    @property
+    def positive(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.positive
+
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.loss.times_at(u, schedule)
+
+    def memory(self) -> nn.Module | None:
+        return self.loss.memory()
+
+    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
+        """As the loss inside, whose settings are named from here.
+
+        Raises:
+            ValueError: with what would fit.
+        """
+        try:
+            self.loss.check(schedule, parameterization)
+        except ValueError as error:
+            raise ValueError(re.sub(r"(?<![.\w])loss\.(?=[a-z])", "loss.loss.", str(error))) from None
+
+
+def layers(loss: Loss) -> Iterator[Loss]:
+    """A loss, the one that it stands around, and so on inwards."""
+    yield loss
+    if isinstance(loss, Around):
+        yield from layers(loss.loss)

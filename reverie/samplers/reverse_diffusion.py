@@ -1,0 +1,36 @@
+"""Reverse diffusion sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reverie.conditioning import Cond
+from reverie.denoiser import Denoises
+from reverie.samplers.base import Sampler, State, at_data
+from reverie.tensors import Noise
+
+
+@dataclass(frozen=True)
+class ReverseDiffusion(Sampler, kind="reverse_diffusion"):
+    r"""x_s = (2 - r) x + w score + sqrt(w) z.
+
+    The reverse SDE in the steps of the forward chain, x_t = r x_s + sqrt(w) z with r = alpha_t /
+    alpha_s and w = sigma_t^2 - r^2 sigma_s^2: Song et al. (2021), eq. 46, whose f is (r - 1) x and
+    whose G is sqrt(w). Between the knots of a chain r = sqrt(1 - beta) and w = beta; where alpha = 1, w
+    = sigma_t^2 - sigma_s^2. The step to s = 0 gives E[x0 | x], without noise.
+    """
+
+    def step(
+        self, f: Denoises, x: Tensor, t: Tensor, s: Tensor, cond: Cond | None, noise: Noise, state: State
+    ) -> tuple[Tensor, State]:
+        q, b = f(x, t, cond), f.schedule.at(s, like=x)
+        if at_data(s):
+            return q.x0, state
+        a = q.level
+        ratio = a.alpha / b.alpha
+        w = (a.sigma**2 - (ratio * b.sigma) ** 2).clamp_min(0)
+        x_s = (2 - ratio) * x - w / a.sigma * q.eps + w.sqrt() * noise(x)
+        return torch.where(b.sigma > 0, x_s, q.x0), state

@@ -1,0 +1,83 @@
+"""`reverie doctor`: a row each, exit code 1 where anything fails, sentences for what it cannot do."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from toys import cli, copied, trained
+
+from reverie.schedules import Flow
+
+
+def test_a_row_each_and_no_failure():
+    result = cli("doctor", "--device", "cpu", "--only", "schedules, notations,guidance")
+    assert result.code == 0, result
+    lines = result.out.splitlines()
+    assert "device cpu, precision no" in lines[0]
+    assert lines[1].split() == ["what", "expected", "seen"]
+    assert all(line.startswith("ok  ") for line in lines[2:-1])
+    assert lines[-1].startswith(f"{len(lines) - 3} checks, none failed")
+    assert len({line.index("  ", 20) > 0 for line in lines[2:-1]}) == 1
+
+
+def test_a_failure_says_what_it_means(monkeypatch):
+    monkeypatch.setattr(Flow, "sigma", lambda self, t: 2 * t)
+    result = cli("doctor", "--device", "cpu", "--only", "schedules")
+    assert result.code == 1
+    lines = result.out.splitlines()
+    told = [below for line, below in pairwise(lines) if line.startswith("FAIL")]
+    assert "shifted (ValueError: Flow cannot be shifted" in told[0]
+    assert all(line.startswith("      flow (") for line in told[1:])
+    assert all(line.endswith("no sampler or loss can be right on this schedule") for line in told[1:])
+    assert "checks failed" in lines[-1]
+    assert not result.err
+
+
+def test_json(monkeypatch):
+    shown = json.loads(cli("doctor", trained(), "--device", "cpu", "--only", "noise,run", "--json").out)
+    assert shown["ok"] is True
+    assert shown["about"]["device"] == "cpu"
+    assert {f["group"] for f in shown["findings"]} == {"noise", "run"}
+    assert {f["verdict"] for f in shown["findings"]} == {"ok"}
+    monkeypatch.setattr(Flow, "alpha", lambda self, t: 1 - 0.9 * t)
+    result = cli("doctor", "--device", "cpu", "--only", "schedules", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["ok"] is False
+
+
+def test_a_damaged_run(tmp_path):
+    path = copied(tmp_path / "run")
+    (path / "model.safetensors").write_bytes(b"nothing")
+    result = cli("doctor", path, "--device", "cpu", "--only", "run")
+    assert result.code == 1
+    assert "model.safetensors is damaged" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no run folder nowhere"),
+        (["--only", "sampler"], "nothing called 'sampler' to look at; there is schedules"),
+        (["--only", "run"], "to look at a run, name its folder"),
+        (["--precision", "fp8"], "precision is one of no, bf16, fp16; given 'fp8'"),
+        (["--device", "abacus"], "device 'abacus' cannot be used here"),
+    ],
+)
+def test_what_it_cannot_do(words, message):
+    assert message in cli("doctor", *words).sentence
+
+
+def test_a_terminal_gets_columns_of_its_width(monkeypatch):
+    import io
+
+    from rich.console import Console
+
+    from reverie.cli.doctor import _row
+
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=100, color_system=None)
+    _row(console, "green", ("ok", "samplers", "what " * 20, "expected", "seen"))
+    lines = file.getvalue().splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 100
+    assert " ".join(lines).count("what") == 20
