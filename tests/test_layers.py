@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = {
     "reverie.config": 0,
     "reverie.tensors": 0,
+    "reverie.devices": 0,
     "reverie.files": 0,
     "reverie.version": 0,
     "reverie.locking": 0,

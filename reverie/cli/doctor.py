@@ -61,10 +61,10 @@ def doctor(
     """Look, print a row for each finding, and say how many failed."""
     import torch
 
-    from reverie.cli.sample import _usable
-    from reverie.doctor import examine, fastest
+    from reverie.devices import usable
+    from reverie.doctor import examine
 
-    where, began = fastest() if device is None else _usable(device), time.perf_counter()
+    where, began = usable(device), time.perf_counter()
     groups = [] if only is None else [word.strip() for word in only.split(",")]
     found = examine(where, run, precision, groups)
     about = {

@@ -60,9 +60,8 @@ def likelihood(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
 ) -> None:
     """Open the run, measure, print, and write figures and picture."""
-    from reverie.cli.sample import _fastest, _usable
-    from reverie.evaluation import Settings, measure
-    from reverie.evaluation.likelihood import name_of
+    from reverie.devices import usable
+    from reverie.evaluation import Settings, measure, name_of
     from reverie.files import write_json
     from reverie.runs import load
 
@@ -71,7 +70,7 @@ def likelihood(
         n, split, label, steps, fraction, ode_steps, probes, draws, seed, batch, bound=bound or not ode,
         ode=ode or not bound,
     )  # fmt: skip
-    opened.to(_fastest() if device is None else _usable(device))
+    opened.to(usable(device))
     found = _watched(measure(opened, settings, data))
     path = run / "likelihood" / f"{name_of(found, settings)}.json"
     write_json(path, found.to_data())

@@ -62,6 +62,7 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="Where to; samples/ of the run if left out.")] = None,
 ) -> None:
     """Open the run, draw the samples, write them."""
+    from reverie.devices import usable
     from reverie.outputs import ANIMATIONS, check_output, write_animation, write_samples
     from reverie.runs import load
     from reverie.synthesis import Request, denoise
@@ -76,7 +77,7 @@ def sample(
     name = f"{kind}{asked}-seed{seed}-from{start}-n{n}.png"
     path = out or run / "samples" / name
     check_output(path, facts.image)
-    where = _fastest() if device is None else _usable(device)
+    where = usable(device)
     f = opened.to(where).denoiser
     began, moving = time.perf_counter(), path.suffix.lower() in ANIMATIONS
     batches = _drawn(denoise(f, facts.shape, settings, request, where), n * (number + 1), every=moving)
@@ -147,22 +148,3 @@ def _labels(text: str | None) -> list[int | str | None] | None:
     if text is None:
         return None
     return [None if word.strip() == "none" else word.strip() for word in text.split(",")]
-
-
-def _usable(device: str) -> str:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled for the device
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"device {device!r} cannot be used here ({why}); write cpu, cuda or mps") from None
-    return device
-
-
-def _fastest() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

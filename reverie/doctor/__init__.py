@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from reverie.devices import usable
 from reverie.doctor import device as devices
 from reverie.doctor import parallel, process, sampling
 from reverie.doctor import run as runs
@@ -56,7 +57,7 @@ def examine(
     folder = run.path if isinstance(run, Run) else None if run is None else Path(run)
     if folder is not None and not folder.is_dir():
         raise ValueError(f"there is no run folder {folder}")
-    return _findings(torch.device(fastest() if device is None else device), folder, precision, only)
+    return _findings(torch.device(usable(None) if device is None else device), folder, precision, only)
 
 
 def _findings(device: torch.device, folder: Path | None, precision: str, only: Collection[str]) -> Iterator[Finding]:
@@ -74,10 +75,3 @@ def _findings(device: torch.device, folder: Path | None, precision: str, only: C
         for check in checks():
             if not only or check.group in only:
                 yield find(check)
-
-
-def fastest() -> str:
-    """cuda, else mps, else cpu."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -15,11 +15,9 @@ Letters in shapes: N examples, B batch, D numbers of one example, T steps of the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +26,13 @@ from torch import Tensor
 from reverie import config
 from reverie.bound import BINS, variational_bound
 from reverie.conditioning import Cond
-from reverie.data import Data, Examples, resolve
+from reverie.data import Data
 from reverie.denoiser import Clipped, Denoises
+from reverie.evaluation.chosen import choose
+from reverie.evaluation.figures import Bound, Likelihood, Ode, Progress, Settings, Solver
 from reverie.grids import Grid, Knots, LogSNR
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
-from reverie.runs import MODEL, Run, check_data, read_metadata
+from reverie.runs import MODEL, Run, read_metadata
 from reverie.synthesis import rows_at_once
 from reverie.tensors import Streams, count, host, streams
 from reverie.version import __version__
@@ -45,123 +45,8 @@ PROBES = 4
 """Random probes above that: many examples average out what few probes leave."""
 LOW = 0.002
 """The lowest sigma / alpha that the denoiser is asked about."""
-NOISE, DEQUANTISED, PROBED, CHOSEN = 0, 1, 2, 3
+NOISE, DEQUANTISED, PROBED = 0, 1, 2
 """Keeps the streams of randomness of different uses apart."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is measured, and how.
-
-    Raises:
-        ValueError: a number out of its range, named.
-    """
-
-    n: int = 256
-    """Examples, drawn without replacement; all there are, if fewer."""
-    split: str | None = None
-    """Of the data: train, validation or all; unless given, what the run held out, and all of other data."""
-    label: str = "own"
-    """Whether a model with classes is told the example's own, or none."""
-    steps: int | None = None
-    """T of the bound's chain; its own knots, or `STEPS`, unless given."""
-    fraction: float | None = None
-    """Of the chain's variance where it is not learned; that of the run's ancestral sampler, else 1."""
-    ode_steps: int = 64
-    probes: int | None = None
-    """0 for the exact trace; unless given, exact up to D = 32, 4 above."""
-    draws: int = 1
-    """Of the dequantisation, averaged; one is the convention."""
-    seed: int = 0
-    batch: int = 64
-    """Examples at a time; changes no number on a CPU, and only rounding elsewhere."""
-    bound: bool = True
-    ode: bool = True
-
-    def __post_init__(self) -> None:
-        for name, least in (("n", 1), ("ode_steps", 1), ("draws", 1), ("batch", 1), ("seed", 0), ("probes", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}; given {value}")
-        if self.steps is not None and self.steps < 2:
-            raise ValueError(f"the bound's chain needs at least 2 steps, one of them the decoder; given {self.steps}")
-        if self.fraction is not None and not 0 <= self.fraction <= 1:
-            raise ValueError(f"the variance needs a fraction in [0, 1]; given {self.fraction}")
-        for name, known in (("split", (None, "train", "validation", "all")), ("label", ("own", "none"))):
-            value = getattr(self, name)
-            if value not in known:
-                raise ValueError(f"{name} is one of {', '.join(k for k in known if k)}; given {value!r}")
-        if not (self.bound or self.ode):
-            raise ValueError("neither the bound nor the flow ODE is asked for; ask for one or both")
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The variational bound, its terms in nats per dimension; their sum over log 2 is `bits_per_dim`."""
-
-    t: tuple[float, ...]
-    """(T - 1,), from where each step starts."""
-    nats_per_dim: tuple[float, ...]
-    """(T - 1,), E KL(q(x_s | x_t, x0) || p(x_s | x_t)) of each step."""
-    prior: float
-    """L_T."""
-    decoder: float
-    """L_0, of the data in their own units."""
-    bits_per_dim: float
-    standard_error: float | None
-    """Over the examples, the noise of each term included; None of a single one."""
-
-
-@dataclass(frozen=True)
-class Ode:
-    """The likelihood by the flow ODE."""
-
-    bits_per_dim: float
-    standard_error: float | None
-    """Over the examples, with all that follows included; None of a single one."""
-    from_probes: float
-    """The part of it that random probes of the trace have: 0 where it is exact."""
-    from_dequantisation: float
-    """The part that the draw of u has, seen in a second one; 0 for data on no grid."""
-    nats: float
-    """The mean log density of an example's data, dequantised where they lie on a grid."""
-    evaluations: int
-    """Points (x, t) that the denoiser was asked about, for each example and draw."""
-
-
-@dataclass(frozen=True)
-class Solver:
-    """What a number of steps of the ODE gives, of the first batch of examples."""
-
-    steps: int
-    evaluations: int
-    bits_per_dim: float
-    change: float
-    """The mean distance from what the most steps give, in bits per dimension."""
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """What was measured, and how."""
-
-    protocol: dict[str, config.Plain]
-    bound: Bound | None
-    ode: Ode | None
-    solver: tuple[Solver, ...]
-
-    def to_data(self) -> dict[str, config.Plain]:
-        """Plain data, as it goes into a file; what was not measured is left out."""
-        plain = config.to_data(self)
-        return {key: value for key, value in plain.items() if value not in (None, [])}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a measurement is, in batches, and at its end the result."""
-
-    done: int
-    total: int
-    result: Likelihood | None = None
 
 
 def measure(run: Run, settings: Settings | None = None, data: Data | str | None = None) -> Iterator[Progress]:
@@ -181,82 +66,6 @@ def measure(run: Run, settings: Settings | None = None, data: Data | str | None 
     """
     settings = Settings() if settings is None else settings
     return _Measurement(run, settings, data).parts()
-
-
-# ------------------------------------------------------------------------------------- the data
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The examples that are measured: rows of all that a source holds."""
-
-    examples: Examples
-    rows: np.ndarray
-    available: int
-    """How many there were to choose from."""
-    labels: np.ndarray | None
-    """(N,), what the model is told of each row of `examples`."""
-    source: str
-    split: str
-
-
-def choose(run: Run, settings: Settings, data: Data | str | None) -> Chosen:
-    """The examples to be measured, in an order that the seed decides.
-
-    Raises:
-        ValueError: they are none, of another shape, or of classes that the model does not know.
-    """
-    source = _source(run, data)
-    examples, own = source.load(), data is None or config.to_data(source) == config.to_data(run.recipe.data)
-    if own:
-        check_data(run, examples)
-    given, taken = _shape(examples.shape), _shape(run.facts.shape)
-    if examples.shape != run.facts.shape or examples.image != run.facts.image:
-        kinds = ["images" if image else "arrays" for image in (examples.image, run.facts.image)]
-        raise ValueError(f"the data are {kinds[0]} of shape {given}, and {run.path} models {kinds[1]} of {taken}")
-    split = settings.split or ("validation" if own else "all")
-    train = run.recipe.train
-    parts = None if split == "all" else source.split(examples, train.validation, train.seed)
-    rows = np.arange(len(examples)) if parts is None else getattr(parts, split)
-    if not len(rows):
-        raise ValueError(f"there are no examples in split {split!r} of the data; name another --split, or other data")
-    random = np.random.Generator(np.random.Philox(np.random.SeedSequence((settings.seed, CHOSEN, len(rows)))))
-    taken_rows = rows[random.permutation(len(rows))[: settings.n]]
-    labels = _labels(run, settings, examples)
-    return Chosen(examples, taken_rows, len(rows), labels, "its own" if data is None else str(data), split)
-
-
-def _source(run: Run, data: Data | str | None) -> Data:
-    """The data asked for; a folder or file is read as the run's own, if that is of the same kind."""
-    if data is None:
-        return run.recipe.data
-    if not isinstance(data, str):
-        return data
-    found, own = resolve(data), run.recipe.data
-    path = getattr(found, "path", None)
-    return found if path is None or type(found) is not type(own) else _elsewhere(own, path)
-
-
-def _elsewhere(source: Any, path: object) -> Data:  # noqa: ANN401  # a kind of data with a path
-    moved: Data = replace(source, path=path)
-    return moved
-
-
-def _labels(run: Run, settings: Settings, examples: Examples) -> np.ndarray | None:
-    """For each example the number of its class in the run; None where the model is told nothing."""
-    if not run.classes or settings.label == "none":
-        return None
-    if examples.labels is None:
-        raise ValueError(f"{run.path} was trained with labels, and these data have none; write --label none")
-    unknown = [name for name in examples.classes if name not in run.classes]
-    if unknown:
-        known = ", ".join(run.classes[:8]) + (", ..." if len(run.classes) > 8 else "")
-        raise ValueError(f"{run.path} knows no class {unknown[0]!r}, only {known}; write --label none")
-    return np.array([run.classes.index(name) for name in examples.classes])[examples.labels]
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 # ------------------------------------------------------------------------------- the measurement
@@ -471,11 +280,3 @@ def _chain(run: Run, steps: int | None) -> Grid:
         low = 1 / (BINS - 1) if run.space.quantum else LOW
         return LogSNR(STEPS if steps is None else steps, low)
     return Knots(knots) if steps is None else Knots(knots).with_steps(steps)
-
-
-def name_of(found: Likelihood, settings: Settings) -> str:
-    """A file name that tells measurements of a run apart, without an ending."""
-    data = Path(str(found.protocol["data"])).stem
-    asked = "" if settings.bound and settings.ode else "-bound" if settings.bound else "-ode"
-    label = "-label-none" if settings.label == "none" else ""
-    return f"{data}-{found.protocol['split']}-n{settings.n}-seed{settings.seed}{label}{asked}"

@@ -90,7 +90,8 @@ class Denoising(Pointwise, kind="denoising"):
         raise ValueError(
             f"a loss in {self.notation} with weight {self.weight.kind} and a network that puts out "
             f"{parameterization.kind} counts t = {float(t[heaviest]):.3g} {times:.2g} times as much as a typical time, "
-            f"so nothing else would be learned; use {' or '.join(helping) or 'parameterization.kind=v with loss.notation=v'}"
+            f"so nothing else would be learned; use "
+            f"{' or '.join(helping) or 'parameterization.kind=v with loss.notation=v'}"
         )
 
     def _outweighing(self, schedule: Schedule, parameterization: Parameterization) -> tuple[Tensor, Tensor]:

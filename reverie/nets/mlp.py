@@ -35,7 +35,7 @@ class MLPConfig(NetConfig, kind="mlp"):
     @classmethod
     def fits(cls, shape: tuple[int, ...]) -> bool:
         """Anything that holds a number."""
-        return math.prod(shape) >= 1
+        return bool(shape) and math.prod(shape) >= 1
 
     def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> MLP:
         """An `MLP` for examples of any `shape`."""

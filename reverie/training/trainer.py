@@ -21,8 +21,8 @@ from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import log, sheets, snapshots, state
+from reverie.training.accelerator import accelerator
 from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches
-from reverie.training.devices import accelerator
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import PowerAverages, ema_decay, ema_update
 from reverie.training.objective import Objective, memory_tensors, restore_memory

@@ -14,7 +14,7 @@ import torch
 from toys import MLP, SHORT, cli, copied, hashes, trained
 
 from reverie.evaluation import Settings, measure
-from reverie.evaluation.likelihood import choose
+from reverie.evaluation.chosen import choose
 from reverie.exact import Gaussian
 from reverie.likelihood import dequantised
 from reverie.recipe import compose
@@ -292,6 +292,7 @@ def test_other_data_and_other_splits(tmp_path):
     assert (path / "likelihood" / "other-all-n6-seed0-label-none-bound.json").exists()
 
 
+@pytest.mark.slow
 def test_the_example_gives_the_figures_of_the_command(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "likelihood.py", "--toy"], cwd=tmp_path,

@@ -75,6 +75,7 @@ def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
         assert composed(parsed.params["words"])[0].data.kind == "fashion"
         return
     cheap = {"train": [*MLP, *SHORT, "train.steps=2"], "sample": ["-n", "12", "--steps", "2"]}
+    cheap |= {"doctor": ["--only", "notations"], "likelihood": ["-n", "8"]}
     result = cli(*words, *cheap.get(words[0], []))
     assert result.code == 0, result
     if words[0] == "train":

@@ -219,6 +219,25 @@ def test_what_is_remembered_is_the_loss_itself_not_its_weighted_value():
     assert float(memory.losses[k, -1]) == pytest.approx(inside, rel=1e-12)
 
 
+@pytest.mark.parametrize("around", **named(resampled=lambda loss: loss, told=SelfConditioned))
+def test_the_loss_inside_is_told_where_it_was_taken_and_what_it_was(around):
+    heard = []
+
+    class Listening(Spiky):
+        def observe(self, memory, u, values):
+            heard.append((memory, u, values))
+
+    loss = Resampled(Listening(), 7, 3)
+    memory = filled(loss, uneven())
+    u = torch.tensor([0.05, 0.5, 0.93], dtype=DOUBLE)
+    value = evaluate(loss, u, memory)
+    moved, weight = loss.moved(u, memory)
+    around(loss).observe(memory, u, value)
+    assert heard[0][0] is None
+    assert torch.equal(heard[0][1], moved)
+    assert close(heard[0][2] * weight / value, torch.ones(3), 1e-12)
+
+
 def test_a_memory_is_stored_and_read_back():
     loss = Resampled(Uncertain(Denoising()), 7, 3)
     memory = filled(loss, uneven())
