@@ -41,7 +41,7 @@ class BoundTerms:
     times: Tensor
     """(N,), t_N ... t_1."""
     prior: Tensor
-    """(B,), L_T."""
+    """(B,), L_T, like all terms in float64 on the host."""
     steps: Tensor
     """(B, N), the cost of the step that leaves each of `times`: L_{N-1} ... L_1, and last the decoder's L_0."""
 
@@ -88,7 +88,7 @@ def step_cost(
     log_var = chosen * upper + (1 - chosen) * lower
     distance = bridge.x0 * (truth.x0 - guess.x0)  # between the means; x_t's share is the same in both
     gap = torch.where(ends, 0.0, lower - log_var)
-    kl = 0.5 * (gap.exp() - 1 - gap + distance**2 * (-log_var).exp())
+    kl = 0.5 * (torch.expm1(gap) - gap + distance**2 * (-log_var).exp())
     mean = torch.where(ends, bridge.mean(guess), truth.x0)
     decoder = -(log_mass(truth.x0, mean, log_var, bins) if bins else log_density(truth.x0, mean, log_var))
     return torch.where(ends, decoder, kl)
@@ -168,11 +168,12 @@ def variational_bound(
             guess = f(truth.x, t, cond)
             below = times[max(i - 1, 0)]
             cost = step_cost(truth, guess, f.schedule, s, below, fraction=fraction, bins=bins)
-            costs.append(cost.double().flatten(1).sum(1))
+            costs.append(cost.cpu().double().flatten(1).sum(1))
     return BoundTerms(times[:-1], prior_cost(f.schedule, x0, times[0]), torch.stack(costs, 1))
 
 
 def prior_cost(schedule: Schedule, x0: Tensor, t: Tensor) -> Tensor:
     """(B,), KL(N(alpha x0, sigma^2) || N(0, sigma^2)) = |alpha x0 / sigma|^2 / 2 at t (), in nats."""
+    x0 = x0.cpu().double()
     level = schedule.at(t, like=x0)
-    return 0.5 * ((level.alpha / level.sigma) * x0.double()).square().flatten(1).sum(1)
+    return 0.5 * ((level.alpha / level.sigma) * x0).square().flatten(1).sum(1)

@@ -96,7 +96,8 @@ def log_likelihood(
         probes: K; 0 for the exact trace, which costs less than D probes. Unless given, exact up to D = 256,
             16 probes above.
         noise: where probes are drawn from.
-        sd: the standard deviation of the data, about; it sets the scale of the path, not the result.
+        sd: the standard deviation of the data, about; it sets the scale of the path, and where that ends:
+            beyond, what is left of the data counts as normal. Give it where that is far from 1.
         low: the lowest sigma / alpha that the denoiser is asked about, well below the finest detail
             of the data: what lies below is taken to be smooth.
 
@@ -104,7 +105,8 @@ def log_likelihood(
         ValueError: x0 is not a batch of floating-point numbers, steps < 1, probes < 0, sd or low is
             not positive, or the schedule does not reach `low`.
     """
-    return _along(_Path.of(f.schedule, steps, sd, low), f, x0, cond, _probes(x0, probes, noise))
+    z = _probes(x0, probes, noise)
+    return _along(_Path.of(f.schedule, steps, sd, low), f, x0, cond, z)
 
 
 @dataclass(frozen=True)

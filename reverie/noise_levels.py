@@ -83,7 +83,8 @@ def level_ratio(dimension: int, overlap: float = 0.5) -> float:
     if dimension < 5:
         raise ValueError(
             f"the rule for the ratio of noise levels is for high dimensions, at least 5; with {dimension} numbers in "
-            f"an example levels overlap whatever their ratio: give their number yourself"
+            f"an example levels overlap whatever their ratio: set schedule.from_data=false, and schedule.high and "
+            f"schedule.levels yourself"
         )
     low, high = 1.0, 2.0
     while level_overlap(high, dimension) > overlap:

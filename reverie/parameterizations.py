@@ -43,8 +43,8 @@ class Parameterization(Part, abc.ABC, family="parameterization"):
         if self.divides_by_alpha and schedule.ends_in_noise():
             raise ValueError(
                 f"{type(self).__name__} divides by alpha, and {type(schedule).__name__} has alpha(1) = 0: at t = 1 "
-                f"its output says nothing of the data. Use V, Velocity, X0 or EDM with this schedule, or a schedule "
-                f"with alpha(1) > 0 such as LinearVP or Table"
+                f"its output says nothing of the data. Use parameterization.kind=v, velocity, x0 or edm with this "
+                f"schedule (and such a loss.notation), or one with alpha(1) > 0, such as schedule.kind=linear_vp"
             )
 
 

@@ -101,11 +101,11 @@ def _painted(figure: Figure) -> Picture:
 # ------------------------------------------------------------------------------------- drawing
 
 
-def _page(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (rows, columns), each panel of this size in inches."""
+def _page(rows: int, columns: int, width: float, height: float, top: float = 0.0) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), each panel of this size in inches, with room for titles on top."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(columns * width, rows * height + top), layout="constrained", facecolor="white")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, np.asarray(axes)
 
@@ -127,10 +127,13 @@ def _heights(line: Line2D) -> np.ndarray:
 
 
 def _wide(axes: Axes) -> None:
-    """A y axis that is linear about 0 and logarithmic far from it, with ticks at 0 and at powers of ten."""
+    """A y axis that is linear about 0 and logarithmic far from it, with ticks at 0 and at powers of ten.
+
+    A power above 1 that the values come near, to a third of it, has its tick too: 100 for values up to 80.
+    """
     values = np.concatenate([_heights(line) for line in axes.lines])
-    powers = [sign * 10.0**k for sign in (-1, 1) for k in range(9)]
-    ticks = sorted([0.0, *(v for v in powers if values.min() <= v <= values.max())])
+    near = {sign * 10.0**k: sign * 10.0**k * (0.3 if k else 1) for sign in (-1, 1) for k in range(9)}
+    ticks = sorted([0.0, *(v for v, least in near.items() if values.min() <= least <= values.max())])
     axes.set_yscale("asinh", linear_width=1.0)
     sign = {False: "", True: "-"}
     large = {v: f"${sign[v < 0]}10^{{{round(math.log10(abs(v)))}}}$" for v in ticks if abs(v) >= 1e4}
@@ -150,6 +153,14 @@ def _plane(axes: Axes, reach: float) -> None:
 def _cloud(axes: Axes, x: Tensor, colour: str, opacity: float = 0.5) -> None:
     """Points (N, 2); as pixels where the rest is drawn as lines."""
     axes.scatter(x[:, 0], x[:, 1], s=2.5, color=colour, alpha=opacity, linewidths=0, rasterized=True)
+
+
+def _count_outside(axes: Axes, x: Tensor, reach: float) -> None:
+    """Say in small print how many of the points (N, 2) a panel of [-reach, reach]^2 leaves out, if above 5 %."""
+    outside = len(x) - int((x.abs() <= reach).all(1).sum())
+    if outside > 0.05 * len(x):
+        told = f"{outside:,} of {len(x):,} outside"
+        axes.text(0.03, 0.03, told, transform=axes.transAxes, fontsize=7, color=INK)
 
 
 def _arrows(axes: Axes, at: Tensor, vectors: Tensor) -> None:
@@ -261,7 +272,8 @@ def forward(
     if not times or not all(0 <= t <= 1 for t in times):
         raise ValueError(f"data go to noise at times in [0, 1], at least one; given {list(times)}")
     eps = noise(x0)
-    figure, axes = _page(len(named), len(times), 1.35, 1.55)
+    tall = min(max(x0.shape[-2] / x0.shape[-1], 0.25), 4.0) if image else 1.0
+    figure, axes = _page(len(named), len(times), 1.35, 1.25 * tall + 0.3, top=0.3)
     for row, (name, schedule) in zip(axes, named.items(), strict=True):
         for panel, t in zip(row, times, strict=True):
             level = schedule.at(host(t), like=x0)
@@ -355,6 +367,7 @@ def process(
         reach = _reach(noised)
         _cloud(top, noised, BLUE)
         _cloud(middle, states[at], RED)
+        _count_outside(middle, states[at], reach)
         lattice, start = _lattice(reach, noised), min(at, len(times) - 2)
         with torch.no_grad():
             q = f(lattice, times[start], condition([label] * len(lattice), "cpu"))

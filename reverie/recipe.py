@@ -17,6 +17,7 @@ from reverie import config
 from reverie.data import Data
 from reverie.grids import Grid, Uniform, checked_times
 from reverie.losses import Denoising, LogitNormalTimes, Loss
+from reverie.losses.base import layers
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
 from reverie.samplers import Heun, Sampler
@@ -156,9 +157,15 @@ class Recipe:
         space = self.space or (Pixels() if image else Standardized())
         if isinstance(space, Pixels) and not image:
             raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
-        if self.loss.quantised and not space.bounded:
+        if image and not space.bounded:
             raise ValueError(
-                f"loss.kind={self.loss.kind} counts the bins of 8-bit pixels, and these data are none: set loss.bins=0"
+                f"space.kind={space.kind} is for arrays, and these data are 8-bit images: use space.kind=pixels"
+            )
+        if self.loss.quantised and not space.bounded:
+            inner = list(layers(self.loss))
+            raise ValueError(
+                f"loss.kind={inner[-1].kind} counts the bins of 8-bit pixels, and these data are none: "
+                f"set {'loss.' * len(inner)}bins=0"
             )
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")

@@ -109,6 +109,13 @@ def test_every_schedule_has_its_line_and_its_name():
     assert all(figure.axes[panel].get_xlabel() == "t" and figure.axes[panel].get_title() for panel in range(5))
 
 
+def test_the_top_decade_has_its_tick():
+    ticks = plots.schedules({"ve": VE(high=80.0)}).axes[SIGMA].get_yticks()
+    assert list(ticks) == [0, 1, 10, 100]
+    ticks = plots.schedules({"ve": VE(high=25.0)}).axes[SIGMA].get_yticks()
+    assert list(ticks) == [0, 1, 10]
+
+
 # ------------------------------------------------------------------------------------- forward
 
 
@@ -135,6 +142,19 @@ def test_points_go_to_noise_as_the_formula_says():
     eps = streams([(0, i) for i in range(200)])(x0)
     assert close(cloud(figure.axes[0]), x0)
     assert close(cloud(figure.axes[1]), 0.75 * x0 + 0.25 * eps)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 1, 8, 16), (1, 3, 16, 8)])
+def test_titles_and_panels_are_whole_and_panels_have_the_shape_of_the_image(shape):
+    figure = plots.forward(torch.rand(shape), {"flow": Flow()}, [0.0, 0.5, 1.0], streams([0]), Pixels())
+    plots._painted(figure)
+    page = figure.bbox
+    for panel in figure.axes:
+        drawn, title = panel.get_window_extent(), panel.title.get_window_extent()
+        assert drawn.height / drawn.width == pytest.approx(shape[2] / shape[3], rel=1e-6)
+        assert drawn.width > 0.75 * page.width / 3
+        for box in (title, panel.xaxis.label.get_window_extent()):
+            assert page.y0 <= box.y0 < box.y1 <= page.y1
 
 
 # --------------------------------------------------------------------------------- in the plane
@@ -218,6 +238,16 @@ def test_the_time_of_the_grid_that_is_nearest_is_shown():
     f, times = mixture(Flow()), torch.tensor([1.0, 0.6, 0.2, 0.0], dtype=DOUBLE)
     figure = plots.process(f, DDIM(), times, plane(10), torch.randn_like, shown=(0.05, 0.45, 0.9))
     assert [panel.get_title() for panel in figure.axes[:3]] == ["t = 0", "t = 0.6", "t = 1"]
+
+
+def test_points_that_a_panel_leaves_out_are_counted():
+    x0, times = plane(200), torch.tensor([1.0, 0.5, 0.0], dtype=DOUBLE)
+    for mean, far in ((20.0, True), (0.0, False)):
+        f = Gaussian(Cosine(), torch.full((2,), mean, dtype=DOUBLE), 1.0)
+        panel = plots.process(f, DDIM(), times, x0, streams(range(200)), shown=(0.0,)).axes[1]
+        outside = int((cloud(panel).abs().amax(1) > panel.get_xlim()[1]).sum())
+        assert (outside > 10) == far
+        assert [text.get_text() for text in panel.texts] == ([f"{outside} of 200 outside"] if far else [])
 
 
 # --------------------------------------------------------------------------------------- bound

@@ -26,6 +26,16 @@ for verb in (train, sample, ema, likelihood, info, data, config, plot, doctor):
     verb.register(app)
 
 
+def _flowing(text: str) -> str:
+    """A help text with each paragraph in one line, to be wrapped where the terminal ends; indented lines stay."""
+    paragraphs = text.strip("\n").split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.splitlines()) for p in paragraphs) + "\n"
+
+
+for command in app.registered_commands:
+    command.help = _flowing(command.help or "")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"reverie {__version__}")

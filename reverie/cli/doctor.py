@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -37,8 +39,9 @@ Examples:
   reverie doctor runs/digits --only network,run --precision bf16 --json
 """
 HEADINGS = ("", "", "what", "expected", "seen")
-WIDTHS = (4, 13, 46, 45, 0)
-"""Of the columns, where the output is no terminal; the last three share a terminal's width."""
+WIDTHS = (4, 13, 46, 45, 52)
+"""Of the columns; on a narrower page, what was expected and seen stand below what was checked."""
+GAP = "  "
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +84,7 @@ def doctor(
         failed = sum(f.ok is False for f in findings)
         print(json.dumps({"about": about, "ok": not failed, "findings": rows}, indent=2))
     else:
-        print(", ".join(f"{key} {value}" for key, value in about.items()))
+        print(_wrapped(", ".join(f"{key} {value}" for key, value in about.items()), below=GAP))
         findings = _shown(found)
         failed = sum(f.ok is False for f in findings)
         told = f"{failed} of {len(findings)} checks failed" if failed else f"{len(findings)} checks, none failed"
@@ -91,29 +94,47 @@ def doctor(
 
 
 def _shown(found: Iterable[Finding]) -> list[Finding]:
-    """Print the findings as they come: in columns of a terminal's width, elsewhere a line each."""
+    """Print the findings as they come: in columns where the page is wide enough for them, else in two lines each."""
     from rich.console import Console
 
     console, findings = Console(highlight=False), []
-    _row(console, "bold", HEADINGS)
+    if _fits():
+        _row(console, "bold", HEADINGS)
     for finding in found:
         findings.append(finding)
         colour = {True: "green", False: "bold red", None: "dim"}[finding.ok]
         _row(console, colour, (finding.verdict, finding.group, finding.check, finding.expected, finding.seen))
         if finding.ok is False and finding.advice:
-            console.print(f"      {finding.advice}", markup=False, soft_wrap=True)
+            print(_wrapped(finding.advice, 6 * " ", 6 * " "), flush=True)
     return findings
 
 
 def _row(console: Console, colour: str, cells: Sequence[str]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    if not console.is_terminal:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip(), flush=True)
-        return
-    table = Table.grid(padding=(0, 2), expand=True)
-    for width in WIDTHS:
-        table.add_column(width=width) if width < 20 and width else table.add_column(ratio=1)
-    table.add_row(Text(cells[0], colour), *(Text(cell) for cell in cells[1:]))
-    console.print(table)
+    columns = GAP.join(f"{cell:{width}}" for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
+    if not _fits():
+        verdict, group, check, expected, seen = cells
+        margin = GAP.join(width * " " for width in WIDTHS[:2]) + GAP
+        start = GAP.join(f"{cell:{width}}" for cell, width in zip((verdict, group), WIDTHS, strict=False)) + GAP
+        below = _wrapped(f"expected {expected}; seen {seen}", margin, margin)
+        columns = f"{_wrapped(check, start, margin)}\n{below}"
+    line = Text(columns)
+    line.stylize(colour, 0, len(cells[0]) or len(columns))
+    console.print(line, soft_wrap=True)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def _fits() -> bool:
+    """Whether a row fits on one line."""
+    return _width() >= sum(WIDTHS) + len(GAP) * (len(WIDTHS) - 1)
+
+
+def _wrapped(text: str, first: str = "", below: str = "") -> str:
+    """A text in lines of the page's width, with these margins."""
+    return textwrap.fill(
+        text, _width(), initial_indent=first, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )

@@ -68,8 +68,11 @@ def ema(
         chosen, least = made[best], losses[best]
         opened.save_model(chosen.weights, _newest(opened, chosen.step), chosen.about)
         print(f"{run} has now: {opened.average}")
-        if present is not None and least is not None and present < least:
-            print(f"the model before was better; the average of training is --length {EXPONENTIAL}")
+        if present is not None and least is not None and present < least and chosen.name != EXPONENTIAL:
+            print(
+                f"the model before was better on held-out examples ({present:.6g} against {least:.6g}); "
+                f"the average of training is --length {EXPONENTIAL}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

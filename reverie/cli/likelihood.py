@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,8 +108,10 @@ def _draw(found: Likelihood, path: Path) -> None:
 
 def _print(found: Likelihood) -> None:
     """The protocol, the figures, and how the solver settles."""
+    width = shutil.get_terminal_size((100, 24)).columns
     for key, value in found.protocol.items():
-        print(f"{key:12}{_said(value)}")
+        line = f"{key:12}{_said(value)}"
+        print(textwrap.fill(line, width, subsequent_indent=12 * " ", break_long_words=False, break_on_hyphens=False))
     print()
     bits = 1 / math.log(2)
     if found.bound is not None:
@@ -118,7 +122,9 @@ def _print(found: Likelihood) -> None:
     if found.ode is not None:
         ode = found.ode
         print(f"flow ODE    {_with_error(ode.bits_per_dim, ode.standard_error)} bits per dimension")
-        print(f"  error     {ode.from_probes:.4f} of it from probes, {ode.from_dequantisation:.4f} from dequantisation")
+        parts = {"probes": ode.from_probes, "dequantisation": ode.from_dequantisation}
+        if told := [f"{part:.4f} from {name}" for name, part in parts.items() if part]:
+            print(f"  of it     {', '.join(told)}")
         print(f"  density   {ode.nats:.2f} nats an example, {ode.evaluations} evaluations")
         print("\nODE steps   evaluations   bits per dimension   change, first batch")
         for row in found.solver:

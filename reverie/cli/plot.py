@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from reverie.schedules import Schedule
     from reverie.spaces import Space
 
-HELP = """Draw a picture of a process or of a run, as .png, .svg or .pdf. The first word says which:
+HELP = """Draw a picture of a process or of a run, as .png, .svg or .pdf.
+
+The first word says which:
 
 [bold]schedule[/bold] SCHEDULES: signal, noise, log-SNR, drift and diffusion over t. A schedule is a name such as
 cosine, linear_vp or table, with settings as key=value behind it, or a run folder.

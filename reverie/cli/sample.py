@@ -51,7 +51,9 @@ def sample(
     label: Annotated[
         str | None, typer.Option(help="A class, or several with commas; none for no class. All in turn if left out.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="heun, ddim or ancestral; `reverie config` lists all.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="heun, ddim, ancestral and others; `reverie config` lists all.")
+    ] = None,
     grid: Annotated[str | None, typer.Option(help="uniform, karras, log_snr, knots.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HELP = """Train a model, or go on with a run that was stopped: to resume, run the same command again.
 
-[bold]WORDS[/bold] are, in any order: a recipe (a name, or a .toml or .json file), data (digits, fashion, a
-folder of images, a .npz or .npy file), and settings as key=value. `reverie config` lists them all.
+[bold]WORDS[/bold] are, in any order: a recipe (a name, or a .toml or .json file), data (digits, fashion,
+swissroll, a folder of images, a .npz or .npy file), and settings as key=value. `reverie config` lists them all.
 
 Examples:
 

@@ -109,7 +109,7 @@ def checks(path: Path, device: torch.device) -> Iterator[Check]:
     again = "run its train command again, which restores the model from the newest whole state"
     yield check(MODEL, "SHA-256 as written, this network's", lambda: model_file(who), again)
     yield check("weights", "finite", lambda: finite(who), again)
-    yield check("average of the weights", "there, of the newest state", lambda: averaged(who), again)
+    yield check("average of the weights", "there, and says what it is", lambda: averaged(who), again)
     advice = "training resumes from an older one, if there is one"
     yield check("saved states", "whole", lambda: whole(who), advice)
     yield check("data", "those of the run's beginning", lambda: data(who), "put them back to go on training")
@@ -189,7 +189,7 @@ def finite(who: Patient) -> Seen:
 
 
 def averaged(who: Patient) -> Seen:
-    """Which average the model is, and that the newest state's is the same one."""
+    """Which average the model is, and, if it is one of the newest state, that it is the one saved there."""
     try:
         weights, about = who.model
     except ValueError:

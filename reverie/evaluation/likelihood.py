@@ -91,8 +91,10 @@ class _Measurement:
         self.bins = BINS if self.space.quantum else 0
         self.probes = (0 if self.size <= EXACT_UP_TO else PROBES) if settings.probes is None else settings.probes
         knots = run.schedule.knots
-        first = 0.0 if knots is None else float((-run.schedule.log_snr(host(1 / knots)) / 2).exp())
-        self.low = max(LOW, first)  # a chain has not been trained below its first knot
+        first = 0.0 if knots is None else 1 / knots
+        least = run.recipe.loss.times_at(torch.tensor([1 - 1e-9], dtype=torch.float64), run.schedule)
+        reached = (-run.schedule.log_snr(torch.maximum(least, host(first))) / 2).exp()
+        self.low = max(LOW, float(reached))  # nor on a chain or by its times has the model seen less noise
         at_once = rows_at_once(self.shape, settings.batch, self.device)
         self.at_once = min(at_once, 64) if self.device.type == "cpu" else at_once
         rows = self.chosen.rows

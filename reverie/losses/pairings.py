@@ -41,7 +41,7 @@ class OptimalTransport(Pairing, kind="optimal_transport"):
         from scipy.optimize import linear_sum_assignment
 
         rows = torch.arange(len(x0))
-        cost = torch.cdist(x0.flatten(1).double().cpu(), eps.flatten(1).double().cpu()) ** 2
+        cost = torch.cdist(x0.flatten(1).cpu().double(), eps.flatten(1).cpu().double()) ** 2
         for group in _groups(len(x0), cond):
             inside = rows[group]
             _, place = linear_sum_assignment(cost[inside][:, inside].numpy())

@@ -81,7 +81,7 @@ class Resampled(Around, kind="resampled"):
     def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
         assert isinstance(memory, History)
         u, weight = self.moved(u, memory)
-        values = values.double().cpu() / weight
+        values = values.cpu().double() / weight
         self.loss.observe(memory.inner, u, values)
         memory.add((u * self.levels).long().clamp(max=self.levels - 1), values)
 
@@ -111,7 +111,7 @@ class History(nn.Module):
 
     def probabilities(self, uniform: float) -> Tensor:
         """p (K,) in float64 on the host."""
-        losses, levels = self.losses.cpu(), len(self.count)
+        losses, levels = self.losses.cpu().double(), len(self.count)
         equal = torch.full((levels,), 1 / levels, dtype=torch.float64)
         if int(self.count.min()) < losses.shape[1]:
             return equal

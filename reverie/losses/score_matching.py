@@ -56,8 +56,9 @@ class SlicedScoreMatching(Loss, kind="sliced_score_matching"):
         learning = torch.is_grad_enabled()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the fused kernels have one derivative, not two
             x = x.detach().requires_grad_()
-            score = f(x, t, cond).score
-            (along,) = torch.autograd.grad(score, x, v, create_graph=learning)
+            q = f(x, t, cond)
+            (along,) = torch.autograd.grad(q.eps, x, v, create_graph=learning)
+        score, along = q.score, -along / level.sigma  # divided after, not before: half precision has no room for it
         score = score if learning else score.detach()
         weight = self.weight(level, "score", rates_at(f.schedule, level, x0))
         return (weight * (v * along + 0.5 * score**2)).flatten(1).mean(1)

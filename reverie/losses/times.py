@@ -68,14 +68,14 @@ class KnotTimes(Times, kind="knots"):
         return (total - (u * total).floor().clamp(max=total - 1)) / total
 
 
-def knots_of(schedule: Schedule, total: int | None) -> int:
-    """How many steps the chain has: `total`, else the schedule's own number, else 1,000.
+def knots_of(schedule: Schedule, total: int | None, key: str = "loss.times.total") -> int:
+    """How many steps the chain has: `total`, which is the setting `key`, else the schedule's own number, else 1,000.
 
     Raises:
         ValueError: the first two differ.
     """
     if None not in (total, schedule.knots) and total != schedule.knots:
-        raise ValueError(f"loss.times.total is {total}, and the chain has {schedule.knots} steps; make them equal")
+        raise ValueError(f"{key} is {total}, and the chain has {schedule.knots} steps; make them equal")
     return total or schedule.knots or 1000
 
 

@@ -91,4 +91,6 @@ class Uncertainty(nn.Module):
         """(B,), on the device of the weights."""
         label = (-log_snr.clamp(-80, 80) / 8).to(self.frequency)
         features = (2 * math.pi * (label[:, None] * self.frequency + self.phase)).cos() * math.sqrt(2)
-        return features @ self.weight / math.sqrt(len(self.weight))
+        return (features * self.weight).sum(1) / math.sqrt(
+            len(self.weight)
+        )  # no product of matrices: those are autocast

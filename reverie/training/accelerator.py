@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import torch
+
 from reverie.runs import Run
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     from accelerate.state import AcceleratorState
 
     train = run.recipe.train
+    if train.precision == "fp16" and (cpu or not torch.cuda.is_available()):
+        raise ValueError("train.precision=fp16 needs a CUDA device, and there is none; use bf16 or no")
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     try:
         with warnings.catch_warnings():

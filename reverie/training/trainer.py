@@ -150,7 +150,7 @@ class Trainer:
             yield Report(0, train.steps, None, first, self._draw(), self._save())
         else:
             yield Report(self.progress.step, train.steps, notes=notes)
-        clock = time.perf_counter()
+        clock, since = time.perf_counter(), self.progress.step
         while self.progress.step < train.steps:
             loss, norm = self._step(self.progress.step)
             step = self.progress.step + 1
@@ -158,7 +158,7 @@ class Trainer:
             last = step == train.steps
             metrics: dict[str, object] | None = None
             if step % train.log_every == 0 or last:
-                metrics = self._line(norm, time.perf_counter() - clock)
+                metrics = self._line(norm, (step - since) / max(time.perf_counter() - clock, 1e-9))
             if step % train.validate_every == 0 or last:
                 metrics = self._validate({"step": step} if metrics is None else metrics)
             sampled = self._draw() if step % train.sample_every == 0 or last else None
@@ -170,7 +170,7 @@ class Trainer:
             if stopping:
                 return
             if metrics is not None:
-                clock = time.perf_counter()
+                clock, since = time.perf_counter(), step
 
     def _step(self, step: int) -> tuple[float, float]:
         """One step of the optimizer: the loss on all processes, and the norm of its gradient."""
@@ -216,7 +216,8 @@ class Trainer:
             NonFiniteError: always.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        found = [first_non_finite(self.denoiser, self.recipe.loss, batch, self.memory) for batch in parts]
+        with self.accelerator.autocast():
+            found = [first_non_finite(self.denoiser, self.recipe.loss, batch, self.memory) for batch in parts]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
         self.optimizer.zero_grad(set_to_none=True)
         saved = self._kept() if self._bad_weight() else f"the weights before this step are saved in {self._save()}"
@@ -240,7 +241,7 @@ class Trainer:
 
     # ------------------------------------------------------- what is written: main process only
 
-    def _line(self, norm: float, seconds: float) -> dict[str, object]:
+    def _line(self, norm: float, speed: float) -> dict[str, object]:
         """The training line of metrics.jsonl, begun."""
         train, losses = self.recipe.train, self.progress.losses
         step = self.progress.step
@@ -251,7 +252,7 @@ class Trainer:
             "lr": learning_rate(step - 1, train),
             "grad_norm": norm,
             "ema_decay": ema_decay(step - 1, train.ema),
-            "steps_per_second": len(losses) / max(seconds, 1e-9),
+            "steps_per_second": speed,
         }
         if self._main:
             log.append(self.run.path / METRICS, metrics)

@@ -60,7 +60,7 @@ def validate(
             x0, label = encoded(examples, space, chosen[part], device)
             cond = Cond(label=label) if labels and label is not None else None
             with torch.no_grad():
-                sums[level] += loss(f, x0, u[part], cond, draws.noise(part)).double().sum().cpu()
+                sums[level] += loss(f, x0, u[part], cond, draws.noise(part)).cpu().double().sum()
     by_level = (sums / each).flip(0)  # u rises as t falls
     bounds = loss.times_at(torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64), f.schedule)
     return Validation(float(by_level.mean()), _floats(by_level), _floats(bounds))

@@ -9,7 +9,8 @@ from toys import cli, copied, trained
 from reverie.schedules import Flow
 
 
-def test_a_row_each_and_no_failure():
+def test_a_row_each_and_no_failure(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     result = cli("doctor", "--device", "cpu", "--only", "schedules, notations,guidance")
     assert result.code == 0, result
     lines = result.out.splitlines()
@@ -21,6 +22,7 @@ def test_a_row_each_and_no_failure():
 
 
 def test_a_failure_says_what_it_means(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.setattr(Flow, "sigma", lambda self, t: 2 * t)
     result = cli("doctor", "--device", "cpu", "--only", "schedules")
     assert result.code == 1
@@ -67,17 +69,15 @@ def test_what_it_cannot_do(words, message):
     assert message in cli("doctor", *words).sentence
 
 
-def test_a_terminal_gets_columns_of_its_width(monkeypatch):
-    import io
-
-    from rich.console import Console
-
-    from reverie.cli.doctor import _row
-
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=100, color_system=None)
-    _row(console, "green", ("ok", "samplers", "what " * 20, "expected", "seen"))
-    lines = file.getvalue().splitlines()
-    assert len(lines) > 1
-    assert max(map(len, lines)) <= 100
-    assert " ".join(lines).count("what") == 20
+def test_a_narrow_page_gets_two_lines_a_row_with_the_same_words(monkeypatch):
+    shown = {}
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        shown[columns] = cli("doctor", "--device", "cpu", "--only", "schedules,guidance").out.splitlines()
+    assert max(map(len, shown["80"])) <= 80 < max(map(len, shown["200"]))
+    start = next(i for i, line in enumerate(shown["80"]) if line.startswith("ok "))
+    narrow, rows = " ".join(shown["80"][start:-1]).split("ok    ")[1:], shown["200"][2:-1]
+    assert len(narrow) == len(rows) > 5
+    for below, row in zip(narrow, rows, strict=True):
+        assert below.replace(" expected ", " ").replace("; seen ", " ").split() == row.split()[1:]
+    assert " ".join(shown["80"][:start]).split() == shown["200"][0].split()

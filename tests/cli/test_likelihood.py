@@ -238,9 +238,11 @@ def test_the_command_says_what_was_measured_and_how(told):
         assert word in out
     for value in (data["bound"]["bits_per_dim"], data["ode"]["bits_per_dim"]):
         assert f"{value:.4f} ± " in out
-    assert "1 probes" in out
-    assert "uniform, 1 drawn" in out
-    assert "schedule flow" in out
+    words = " ".join(out.split())
+    assert "1 probes" in words
+    assert "uniform, 1 drawn" in words
+    assert "schedule flow" in words
+    assert f"{data['ode']['from_probes']:.4f} from probes, {data['ode']['from_dequantisation']:.4f} from deq" in words
     assert re.search(r"seed +2$", out, re.MULTILINE)
 
 
@@ -302,6 +304,8 @@ def test_the_example_gives_the_figures_of_the_command(tmp_path):
     for name in ("bound", "flow ODE"):
         told = [re.search(rf"^{name} +(-?\d.*? ± [\d.]+)", out, re.MULTILINE) for out in (done.stdout, result.out)]
         assert told[0][1] == told[1][1]
+    assert "from probes" not in result.out  # the trace is exact
+    assert "from dequantisation" not in result.out  # the data lie on no grid
 
 
 # ------------------------------------------------------------------------------------- bad inputs

@@ -62,6 +62,13 @@ def test_every_verb_shows_an_example(verb):
         assert getattr(parameter, "help", ""), f"{verb}: {parameter.name} has no help"
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_paragraphs_of_the_help_are_wrapped_by_the_terminal_alone(verb):
+    paragraphs = COMMANDS[verb].help.strip().split("\n\n")
+    assert len(paragraphs) > 1
+    assert all("\n" not in text for text in paragraphs)
+
+
 @pytest.mark.parametrize("line", [line for verb in VERBS for line in examples(verb)])
 def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -221,3 +221,18 @@ def test_it_may_fall_below_zero_and_says_so():
     assert not SlicedScoreMatching().positive
     assert not SelfConditioned(SlicedScoreMatching()).positive
     assert Denoising().positive
+
+
+def test_half_precision_has_room_for_the_smallest_noise():
+    # -eps / sigma at sigma = 1e-5 does not fit float16; eps does, and is divided after the derivative.
+    f = Denoiser(MLPConfig(width=16, depth=1).build((2,)), Flow(), V())
+    with torch.no_grad():
+        for i, p in enumerate(f.parameters()):
+            p.copy_(0.3 * randn(*p.shape, seed=i).float())
+    x0, noise = randn(32, 2).float(), lambda like: randn(*like.shape, seed=7).to(like)
+    loss, u = SlicedScoreMatching(UniformTimes(1e-5)), torch.full((32,), 1 - 1e-9, dtype=DOUBLE)
+    exact = loss(f, x0, u, noise=noise)
+    with torch.autocast("cpu", torch.float16):
+        found = loss(f, x0, u, noise=noise)
+    assert torch.isfinite(found).all()
+    assert close(found / exact.abs().mean(), exact / exact.abs().mean(), 0.02)

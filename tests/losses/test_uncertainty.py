@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from helpers import DOUBLE, Stub, close, named, randn
@@ -159,3 +161,24 @@ def test_what_the_loss_inside_refuses_is_refused():
         Resampled(Uncertain(Denoising("score"))).check(Flow(), X0Output())
     with pytest.raises(ValueError, match="channels >= 1"):
         Uncertain(LOSS, 0)
+
+
+def test_c_is_linear_in_fourier_features_of_a_quarter_of_log_sigma():
+    memory = Uncertainty(6).double()
+    with torch.no_grad():
+        memory.weight.copy_(torch.linspace(-1, 2, 6))
+    schedule, t = LinearVP(), torch.tensor([0.1, 0.4, 0.9], dtype=DOUBLE)
+    c_noise = torch.log(schedule.sigma(t) / schedule.alpha(t)) / 4  # Karras et al. (2022), table 1
+    angle = 2 * math.pi * (c_noise[:, None] * memory.frequency + memory.phase)
+    expected = (math.sqrt(2) * angle.cos() * memory.weight).sum(1) / math.sqrt(6)
+    assert close(memory(schedule.log_snr(t)), expected, 1e-12)
+
+
+def test_c_stays_in_float32_under_autocast():
+    memory = Uncertainty(16)
+    with torch.no_grad():
+        memory.weight.fill_(1.0)
+    log_snr = torch.linspace(-8, 8, 20, dtype=DOUBLE)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = memory(log_snr)
+    assert torch.equal(found, memory(log_snr))
