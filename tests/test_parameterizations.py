@@ -135,7 +135,7 @@ ENDING_IN_NOISE = named(
 @pytest.mark.parametrize("parameterization", **every_parameterization)
 def test_alpha_zero_is_refused_by_those_who_divide_by_it_and_exact_for_the_others(parameterization, schedule):
     if getattr(parameterization, "mean", parameterization).divides_by_alpha:
-        with pytest.raises(ValueError, match=r"divides by alpha.*Use V, Velocity"):
+        with pytest.raises(ValueError, match=r"divides by alpha.*Use parameterization.kind=v, velocity"):
             Denoiser(torch.nn.Identity(), schedule, parameterization)
         with pytest.raises(ValueError, match=type(schedule).__name__):
             parameterization.check(schedule)

@@ -202,10 +202,16 @@ def test_settings_survive_a_file(config):
 
 
 @pytest.mark.parametrize("config", [SMALL["unet"], SMALL["dit"]], ids=lambda c: c.kind)
-@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 8, 8), ()])
+@pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 8, 8)])
 def test_an_image_net_refuses_other_shapes_and_names_who_does_not(config, shape):
     with pytest.raises(ValueError, match=r"kinds that fit: mlp$"):
         config.build(shape)
+
+
+@pytest.mark.parametrize("config", SMALL.values(), ids=lambda c: c.kind)
+def test_an_example_without_an_axis_fits_none(config):
+    with pytest.raises(ValueError, match=r"kinds that fit: none$"):
+        config.build(())
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 8), (1, 2, 4, 4), (2, 3, 3), (1,)])
