@@ -38,29 +38,38 @@ DEFAULT = ["schedules", "prediction", "samplers"]
 TESTS = {
     "schedules": ["tests/test_schedules.py", "tests/test_prediction.py", "tests/test_denoiser.py"],
     "prediction": ["tests/test_prediction.py", "tests/test_denoiser.py"],
-    "samplers": ["tests/samplers/test_order.py", "tests/samplers/test_law.py", "tests/test_sampling.py"],
+    "samplers": [
+        "tests/samplers/test_order.py",
+        "tests/samplers/test_law.py",
+        "tests/samplers",
+        "tests/test_sampling.py",
+    ],
     "grids": ["tests/test_grids.py"],
     "denoiser": ["tests/test_denoiser.py"],
     "parameterizations": ["tests/test_parameterizations.py"],
     "exact": ["tests/test_exact.py"],
     "sampling": ["tests/test_sampling.py", "tests/samplers/test_order.py"],
     "losses": ["tests/losses"],
+    "bound": ["tests/test_bound.py"],
+    "likelihood": ["tests/test_likelihood.py"],
+    "sde": ["tests/test_sde.py"],
+    "noise_levels": ["tests/test_noise_levels.py"],
     "guidance": ["tests/guidance"],
 }
 """The tests of each module or package, the sharpest first."""
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("reverie/schedules.py", "for _ in range(64):", "64 -> 65"): (
+    ("reverie/schedules/base.py", "for _ in range(64):", "64 -> 65"): (
         "after 53 halvings of [0, 1] the bisection stands still in float64"
     ),
-    ("reverie/schedules.py", "return (low + high) / 2", "high -> low"): (
+    ("reverie/schedules/base.py", "return (low + high) / 2", "high -> low"): (
         "the bisection has ended on neighbouring float64 numbers"
     ),
-    ("reverie/schedules.py", "return (low + high) / 2", "low -> high"): (
+    ("reverie/schedules/base.py", "return (low + high) / 2", "low -> high"): (
         "the bisection has ended on neighbouring float64 numbers"
     ),
     (
-        "reverie/schedules.py",
+        "reverie/schedules/exploding.py",
         "return torch.where(sigma < self.low, self.ramp * sigma / self.low, "
         "self.ramp + (1 - self.ramp) * u).clamp(0, 1)",
         "< -> <= in sigma < self.low",
