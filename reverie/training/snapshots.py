@@ -106,9 +106,11 @@ def reconstruct(run: Run, length: float, step: int | None = None) -> Reconstruct
     """
     known = snapshots(run)
     if not known:
+        train = run.recipe.train
         raise ValueError(
             f"{run.path / EMA} holds no snapshots to make an average of; they are written by training with "
-            f"train.ema_lengths, such as [0.05, 0.1], train.snapshots times"
+            f"train.ema_lengths, such as [0.05, 0.1], train.snapshots times: the first of {train.snapshots} after "
+            f"{-(-train.steps // max(train.snapshots, 1))} of {train.steps} steps"
         )
     last = known[-1].profile.step
     target = Profile(last if step is None else step, length)
