@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +59,7 @@ def compared(kind: str) -> Seen:
     truth = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     with tempfile.TemporaryDirectory(prefix="reverie-doctor-") as folder:
         path = Path(folder) / "gradient.safetensors"
-        spawn(_worker, (kind, _free_port(), str(path)), nprocs=2)
+        spawn(_worker, (kind, str(path)), nprocs=2)
         seen = read_tensors(path)["gradient"]
     gap = relative(seen, truth)
     return Seen(f"off by {gap:.2g}", gap <= 1e-4)
@@ -72,12 +71,12 @@ def _rows(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
     return x0[rows], torch.rand(ROWS, generator=random, dtype=torch.float64)[rows], eps[rows]
 
 
-def _worker(rank: int, kind: str, port: int, path: str) -> None:
-    """One of two processes; the first writes the gradient."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def _worker(rank: int, kind: str, path: str) -> None:
+    """One of two processes, which meet in a file; the first writes the gradient."""
     if kind == "cpu":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo", rank=rank, world_size=2)
+    backend = "nccl" if kind == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, init_method=f"file://{path}.meeting", rank=rank, world_size=2)
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
     try:
         model = nn.parallel.DistributedDataParallel(
@@ -88,11 +87,6 @@ def _worker(rank: int, kind: str, port: int, path: str) -> None:
         if rank == 0:
             gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
             write_tensors(Path(path), {"gradient": gradient})
+        torch.distributed.barrier()  # neither leaves while the other still talks to it
     finally:
         torch.distributed.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

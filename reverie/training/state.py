@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from reverie.files import write_json
-from reverie.runs import CONFIG, EMA, METRICS, MODEL, STATE, Run, read_tensors, write_tensors
+from reverie.runs import CONFIG, EMA, METRICS, MODEL, SAMPLES, STATE, Run, read_tensors, write_tensors
 
 _PARTIAL = ".partial-"
+_STEP = "[0-9]" * 8
 NETWORK, AVERAGE, OPTIMIZER = "network.safetensors", "average.safetensors", "optimizer.safetensors"
 POWER, LOSS = "ema.safetensors", "loss.safetensors"
 _ALWAYS, _SOMETIMES = (NETWORK, AVERAGE, OPTIMIZER), (POWER, LOSS)
@@ -179,7 +180,7 @@ def clean(run: Run, keep: int) -> None:
     for name in (CONFIG, MODEL, METRICS):
         for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
             leftover.unlink(missing_ok=True)
-    for leftover in (run.path / EMA).glob(".*.tmp.safetensors"):
+    for leftover in [*(run.path / EMA).glob(".*.tmp.safetensors"), *(run.path / SAMPLES).glob(f".{_STEP}.*.tmp.png")]:
         leftover.unlink(missing_ok=True)
     known = list(states(run))
     if len(known) > keep:  # otherwise there is nothing to read and check for

@@ -12,7 +12,7 @@ from toys import DIT, TOY, begun, cli, copied, toy, trained
 
 from reverie import config
 from reverie.recipe import Train
-from reverie.runs import EMA, Run, digest, fill, load, network, read_tensors, read_with_metadata, write_tensors
+from reverie.runs import EMA, SAMPLES, Run, digest, fill, load, network, read_tensors, read_with_metadata, write_tensors
 from reverie.training import Trainer, reconstruct
 from reverie.training.ema import PowerAverages
 from reverie.training.profiles import Profile, exponent
@@ -130,9 +130,10 @@ def test_snapshots_newer_than_the_state_are_written_again(tmp_path):
     shutil.rmtree(run / "state" / "00000012")  # as if killed between the snapshot and the state
     (run / EMA / "00000012-0.1.safetensors").write_bytes(b"half")
     (run / EMA / ".00000012-0.2.abcdef.tmp.safetensors").write_bytes(b"half")
+    (run / SAMPLES / ".00000012.abcdef.tmp.png").write_bytes(b"half")
     assert "resuming at step 8" in cli("train", *TOY, *HARD, "--out", run).out
     assert outcome(run) == outcome(trained(*HARD))
-    assert not list((run / EMA).glob(".*"))
+    assert not [*(run / EMA).glob(".*"), *(run / SAMPLES).glob(".*")]
 
 
 def without_averages(run):
