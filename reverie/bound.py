@@ -164,7 +164,7 @@ def variational_bound(
     with torch.no_grad():
         for i, (t, s) in enumerate(pairwise(times)):
             level, eps = f.schedule.at(t, like=x0), noise(x0)
-            truth = Prediction(level.alpha * x0 + level.sigma * eps, level, x0, eps)
+            truth = Prediction.of(x0, eps, level)
             guess = f(truth.x, t, cond)
             below = times[max(i - 1, 0)]
             cost = step_cost(truth, guess, f.schedule, s, below, fraction=fraction, bins=bins)

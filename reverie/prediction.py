@@ -35,6 +35,11 @@ class Prediction:
     upper bound in log space (Nichol & Dhariwal, 2021, eq. 15), so that it holds for any step."""
 
     @classmethod
+    def of(cls, x0: Tensor, eps: Tensor, level: Level) -> Prediction:
+        """The truth about x = alpha x0 + sigma eps, made of this x0 and eps."""
+        return cls(level.alpha * x0 + level.sigma * eps, level, x0, eps)
+
+    @classmethod
     def from_x0(cls, x0: Tensor, x: Tensor, level: Level, var: Tensor | None = None) -> Prediction:
         """eps = (x - alpha x0) / sigma; sigma must not be 0."""
         return cls(x, level, x0, (x - level.alpha * x0) / level.sigma, var)

@@ -102,7 +102,7 @@ class Pointwise(Loss):
     ) -> Tensor:
         t, eps = self.times(u, f.schedule), self.paired(x0, noise(x0), cond)
         level = f.schedule.at(t, like=x0)
-        truth = Prediction(level.alpha * x0 + level.sigma * eps, level, x0, eps)
+        truth = Prediction.of(x0, eps, level)
         return self.compare(truth, f(truth.x, t, cond), f.schedule)
 
 

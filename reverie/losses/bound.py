@@ -18,8 +18,30 @@ from reverie.prediction import Prediction
 from reverie.schedules import Schedule
 
 
+class _OnChain(Pointwise):
+    """A loss on the T = `total` steps of a chain, whose decoder counts `bins`."""
+
+    total: int | None
+    bins: int
+
+    @property
+    def quantised(self) -> bool:  # type: ignore[override]
+        """Whether there are bins."""
+        return self.bins > 0
+
+    @property
+    def positive(self) -> bool:  # type: ignore[override]
+        """Whether there are bins: a mass is at most 1, a density is not."""
+        return self.bins > 0
+
+    @property
+    def times(self) -> Times:  # type: ignore[override]  # follows from `total`
+        """The knots of the chain."""
+        return KnotTimes(self.total)
+
+
 @dataclass(frozen=True)
-class VariationalBound(Pointwise, kind="bound"):
+class VariationalBound(_OnChain, kind="bound"):
     """T times one term of the variational bound, in bits per dimension (Nichol & Dhariwal, 2021, eq. 4 to 7).
 
     Its mean over the T = `total` steps of the chain is the bound without L_T, which learns nothing;
@@ -44,21 +66,6 @@ class VariationalBound(Pointwise, kind="bound"):
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"the variance needs a fraction in [0, 1]; given {self.fraction}")
 
-    @property
-    def quantised(self) -> bool:  # type: ignore[override]
-        """Whether there are bins."""
-        return self.bins > 0
-
-    @property
-    def positive(self) -> bool:  # type: ignore[override]
-        """Whether there are bins: a mass is at most 1, a density is not."""
-        return self.bins > 0
-
-    @property
-    def times(self) -> Times:  # type: ignore[override]  # follows from `total`
-        """The knots of the chain."""
-        return KnotTimes(self.total)
-
     def compare(self, truth: Prediction, guess: Prediction, schedule: Schedule) -> Tensor:
         total = knots_of(schedule, self.total)
         knot = (truth.level.t.flatten() * total).round()
@@ -72,11 +79,12 @@ class VariationalBound(Pointwise, kind="bound"):
         Raises:
             ValueError: with what would fit.
         """
+        knots_of(schedule, self.total, "loss.total")
         check_range(self.times, schedule, parameterization)
 
 
 @dataclass(frozen=True)
-class Hybrid(Pointwise, kind="hybrid"):
+class Hybrid(_OnChain, kind="hybrid"):
     """A denoising loss for the mean, and `scale` times the variational bound for the variance alone.
 
     L_simple + 0.001 L_vlb, the mean held fixed in the second (Nichol & Dhariwal, 2021, section 3.1).
@@ -102,21 +110,6 @@ class Hybrid(Pointwise, kind="hybrid"):
         if not self.scale > 0:
             raise ValueError(f"Hybrid needs a scale > 0; given {self.scale}. Without a bound use loss.kind=denoising")
         self._bound.__post_init__()
-
-    @property
-    def quantised(self) -> bool:  # type: ignore[override]
-        """Whether there are bins."""
-        return self.bins > 0
-
-    @property
-    def positive(self) -> bool:  # type: ignore[override]
-        """Whether there are bins: a mass is at most 1, a density is not."""
-        return self.bins > 0
-
-    @property
-    def times(self) -> Times:  # type: ignore[override]  # follows from `total`
-        """The knots of the chain."""
-        return KnotTimes(self.total)
 
     @property
     def _bound(self) -> VariationalBound:

@@ -164,3 +164,18 @@ def test_outputs_of_one_size_pass_on_every_schedule(name, kind, times):
 def test_a_narrow_schedule_takes_any_output():
     for parameterization in PLAIN.values():
         check_range(UniformTimes(), VE(0.02, 20.0), parameterization)
+
+
+@pytest.mark.parametrize(
+    ("loss", "key"),
+    [
+        (VariationalBound(total=500), "loss.total"),
+        (Hybrid(total=500), "loss.total"),
+        (Resampled(VariationalBound(total=500)), "loss.loss.total"),
+        (Denoising("eps", KnotTimes(500)), "loss.times.total"),
+    ],
+)
+def test_another_number_of_steps_than_the_chains_is_named_by_its_own_key(loss, key):
+    mean = LearnedVariance(Eps()) if isinstance(loss, Hybrid) else Eps()
+    with pytest.raises(ValueError, match=rf"^{key} is 500, and the chain has 1000 steps"):
+        loss.check(Table(), mean)
