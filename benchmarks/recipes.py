@@ -173,13 +173,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "recipes.md", help="the table; .json beside it")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
     kept = asked.out.with_suffix(".json")
     for name in asked.recipes or sorted(library().keys() - LEFT_OUT):
         run, steps = train(name, asked.runs / name, asked.seconds)
         found = {"steps": steps, "n": asked.n} | judge(run, asked.n, asked.runs / f"{name}.png") | likelihood(run)
         print(name, {key: round(value, 4) for key, value in found.items()}, flush=True)
         rows = (json.loads(kept.read_text()) if kept.exists() else {}) | {name: found}
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE)
         about = (
             f"`python benchmarks/recipes.py` at {commit.stdout.strip() or 'no commit'}, {datetime.now(UTC):%d %B %Y}; "
             f"{platform.machine()}, torch {torch.__version__}. {asked.seconds:.0f} s of training each on one thread, "
