@@ -8,13 +8,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+PEERS := $(VENV)/.installed-peers
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 # Two workers of one thread each: on small tensors more threads only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 MPLBACKEND=Agg HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types doctest unit format clean
+.PHONY: help demo test lint types doctest unit format peers clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,8 @@ format: $(DEV)  ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+peers: $(PEERS)  ## what benchmarks/samplers compares with: diffusers, k-diffusion, azula; no test needs them
+
 clean:  ## delete caches and build products (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find reverie tests examples -name __pycache__ -prune -exec rm -rf {} +
@@ -59,4 +62,10 @@ $(BASE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
+	@touch $(BASE) $@
+
+# k-diffusion and azula name torchvision, kornia, clip, wandb and more, none of which their samplers use.
+$(PEERS): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[peers]'
+	$(PIP) --no-deps k-diffusion==0.1.1.post1 azula==0.11.1
 	@touch $(BASE) $@

@@ -160,8 +160,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     rows = tuple(label for label in range(10) for _ in range(10))
     sampling = replace(run.recipe.sample, grid=run.grid.with_steps(40))
-    states = next(denoise(run.denoiser, run.facts.shape, sampling, Request(rows, batch=len(rows))))
-    frames = [run.space.decode(x) for x in states]
+    drawn = denoise(run.denoiser, run.facts.shape, sampling, Request(rows, batch=len(rows)))
+    frames = [run.space.decode(state.x) for state in drawn]
     about = {"run": str(run.path), "seed": 0}
     write_samples(folder / "grid.png", frames[-1], rows, run.facts, about)
     write_animation(folder / "denoising.gif", frames, rows, run.facts, about)

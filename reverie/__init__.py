@@ -13,10 +13,11 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from reverie.bound import variational_bound
+from reverie.brownian import paths
 from reverie.conditioning import Cond
 from reverie.denoiser import Clipped, Denoiser, Denoises, Rescheduled
 from reverie.exact import FiniteData, Gaussian, GaussianMixture
-from reverie.grids import Karras, Knots, LogSNR, Uniform
+from reverie.grids import Angle, Karras, Knots, LogSNR, Sections, Tuned, Uniform
 from reverie.guidance import ClassifierFree
 from reverie.likelihood import log_likelihood
 from reverie.losses import Denoising, Hybrid, VariationalBound
@@ -24,7 +25,32 @@ from reverie.parameterizations import EDM, X0, Eps, LearnedVariance, Score, V, V
 from reverie.prediction import Prediction, posterior
 from reverie.recipe import Recipe, Train
 from reverie.runs import Run, begin, load
-from reverie.samplers import DDIM, Ancestral, AnnealedLangevin, Corrected, EulerMaruyama, Heun, Sampler
+from reverie.samplers import (
+    DDIM,
+    DEIS,
+    LMS,
+    PLMS,
+    PNDM,
+    RK4,
+    Adams,
+    Adaptive,
+    Ancestral,
+    AnnealedLangevin,
+    Consistency,
+    Corrected,
+    DPMSolverPP,
+    DPMSolverPP2S,
+    DPMSolverPPSDE,
+    EulerMaruyama,
+    Heun,
+    Midpoint,
+    Picard,
+    Restart,
+    ReverseDiffusion,
+    Sampler,
+    SASolver,
+    UniPC,
+)
 from reverie.sampling import generate, invert, prior, trajectory
 from reverie.schedules import VE, Cosine, Flow, Geometric, Level, LinearVP, Schedule, Shifted, SubVP, Table
 from reverie.sde import sde
@@ -34,16 +60,28 @@ from reverie.version import __version__
 
 __all__ = [
     "DDIM",
+    "DEIS",
     "EDM",
+    "LMS",
+    "PLMS",
+    "PNDM",
+    "RK4",
     "VE",
     "X0",
+    "Adams",
+    "Adaptive",
     "Ancestral",
+    "Angle",
     "AnnealedLangevin",
     "ClassifierFree",
     "Clipped",
     "Cond",
+    "Consistency",
     "Corrected",
     "Cosine",
+    "DPMSolverPP",
+    "DPMSolverPP2S",
+    "DPMSolverPPSDE",
     "Denoiser",
     "Denoises",
     "Denoising",
@@ -62,19 +100,27 @@ __all__ = [
     "Level",
     "LinearVP",
     "LogSNR",
+    "Midpoint",
+    "Picard",
     "Prediction",
     "Recipe",
     "Report",
     "Rescheduled",
+    "Restart",
+    "ReverseDiffusion",
     "Run",
+    "SASolver",
     "Sampler",
     "Schedule",
     "Score",
+    "Sections",
     "Shifted",
     "SubVP",
     "Table",
     "Train",
     "Trainer",
+    "Tuned",
+    "UniPC",
     "Uniform",
     "V",
     "VariationalBound",
@@ -85,6 +131,7 @@ __all__ = [
     "invert",
     "load",
     "log_likelihood",
+    "paths",
     "posterior",
     "prior",
     "sde",

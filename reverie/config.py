@@ -25,6 +25,7 @@ import difflib
 import importlib
 import json
 import pkgutil
+import re
 import tomllib
 import types
 import typing
@@ -37,19 +38,27 @@ Plain = Any
 
 
 class Part:
-    """Base of every family. A subclass with `family=` opens a family, one with `kind=` joins it."""
+    """Base of every family. A subclass with `family=` opens a family, one with `kind=` joins it.
+
+    `aliases` are other names that are read, never written: each stands for the kind with some settings.
+    """
 
     family: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     _kinds: ClassVar[dict[str, type[Part]]] = {}
+    _aliases: ClassVar[dict[str, tuple[str, dict[str, Plain]]]] = {}
 
-    def __init_subclass__(cls, *, family: str = "", kind: str = "", **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls, *, family: str = "", kind: str = "", aliases: Mapping[str, Mapping[str, Plain]] | None = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init_subclass__(**kwargs)
         if family:
-            cls.family, cls._kinds = family, {}
+            cls.family, cls._kinds, cls._aliases = family, {}, {}
         if kind:
             cls.kind = kind
             cls._kinds[kind] = cls
+            cls._aliases.update({name: (kind, dict(given)) for name, given in (aliases or {}).items()})
 
 
 def registered(family: type[Part]) -> dict[str, type[Part]]:
@@ -66,11 +75,26 @@ def registered(family: type[Part]) -> dict[str, type[Part]]:
 
 
 def _normal(kind: str) -> str:
-    return kind.lower().replace("_", "").replace("-", "")
+    return re.sub(r"[ _-]", "", kind.lower())
+
+
+def aliases(family: type[Part]) -> dict[str, tuple[str, dict[str, Plain]]]:
+    """Every other name that is read in `family`: its kind and the settings it stands for, in alphabetical order."""
+    registered(family)
+    return dict(sorted(family._aliases.items()))
 
 
 def lookup(family: type[Part], kind: str) -> type[Part]:
-    """The part called `kind`; case and underscores do not matter.
+    """The part called `kind`, or by an alias; case, spaces, hyphens and underscores do not matter.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    return _named(family, kind)[0]
+
+
+def _named(family: type[Part], kind: str) -> tuple[type[Part], dict[str, Plain]]:
+    """The part called `kind`, with the settings that an alias stands for.
 
     Raises:
         ValueError: there is none; the message lists those there are.
@@ -78,8 +102,12 @@ def lookup(family: type[Part], kind: str) -> type[Part]:
     known = registered(family)
     for name, cls in known.items():
         if _normal(name) == _normal(kind):
-            return cls
-    raise ValueError(f"unknown {family.family} {kind!r}; known: {', '.join(known)}{_hint(kind, known)}")
+            return cls, {}
+    for name, (other, given) in family._aliases.items():
+        if _normal(name) == _normal(kind):
+            return known[other], dict(given)
+    names = [*known, *family._aliases]
+    raise ValueError(f"unknown {family.family} {kind!r}; known: {', '.join(known)}{_hint(kind, names)}")
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
@@ -166,10 +194,10 @@ def _read_part(family: type[Part], data: Plain, where: str) -> Part:
         known = ", ".join(registered(family))
         raise ValueError(f"{where} needs a kind, one of: {known}; given {data!r}")
     try:
-        cls = lookup(family, data["kind"])
+        cls, given = _named(family, data["kind"])
     except ValueError as error:
         raise ValueError(f"{where}.kind: {error}") from None
-    return _read_fields(cls, {k: v for k, v in data.items() if k != "kind"}, where)
+    return _read_fields(cls, {**given, **{k: v for k, v in data.items() if k != "kind"}}, where)
 
 
 def _read_fields(cls: type, data: Mapping[str, Plain], where: str) -> Any:

@@ -5,6 +5,7 @@ Letters in shapes: B batch, ... the shape of one example.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
-from reverie.schedules import Schedule
-from reverie.tensors import host
+from reverie.schedules import Level, Schedule
+from reverie.tensors import Number, host
 from reverie.time_labels import LogSNR, TimeLabel
 
 
@@ -64,14 +65,21 @@ class Denoiser(nn.Module):
         """The prediction for x (B, ...) at t, (B,) or ()."""
         level = self.schedule.at(t, like=x)
         first = next(self.net.parameters(), x)
-        exact = torch.promote_types(first.dtype, torch.float32)  # half precision would round large labels
-        label = self.label(level).flatten().to(x.device, exact).expand(x.shape[0])
-        seen = self.parameterization.scale(level) * x
+        scale = self.parameterization.scale(level)
+        seen = x if isinstance(scale, float) and scale == 1 else scale * x
         if self.self_conditioned:
             estimate = torch.zeros_like(x) if cond is None or cond.estimate is None else cond.estimate
             seen = torch.cat([seen, estimate], dim=1)
-        out = self.net(seen.to(first.dtype), label, cond)
+        out = self.net(seen.to(first.dtype), self._label(level, x, first.dtype), cond)
         return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
+
+    def _label(self, level: Level, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The label (B,), made on the device, where a level is shared, so that nothing waits for it."""
+        exact = torch.promote_types(dtype, torch.float32)  # half precision would round large labels
+        label = self.label(level)
+        if label.ndim == 0:
+            return torch.full((len(x),), label.item(), dtype=exact, device=x.device)
+        return label.flatten().to(x.device, exact).expand(len(x))
 
 
 def self_conditioned(f: Denoises) -> bool:
@@ -122,7 +130,7 @@ class Wrapper:
 class Remembering(Wrapper):
     """The denoiser, told at every call what it thought x0 to be at the one before (Chen et al., 2023).
 
-    It remembers, so each trajectory has one of its own.
+    It remembers, so each trajectory has one of its own. A call with another number of rows is told nothing.
     """
 
     def __init__(self, denoiser: Denoises) -> None:
@@ -130,7 +138,8 @@ class Remembering(Wrapper):
         self.estimate: Tensor | None = None
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
-        q = self.denoiser(x, t, replace(cond or Cond(), estimate=self.estimate))
+        fits = self.estimate is not None and len(self.estimate) == len(x)
+        q = self.denoiser(x, t, replace(cond or Cond(), estimate=self.estimate if fits else None))
         self.estimate = q.x0
         return q
 
@@ -165,12 +174,44 @@ class FixedRows(Wrapper):
         self.rows = rows
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
-        n = len(x)
-        index = torch.arange(n + -n % self.rows, device=x.device) % n
-        parts = [
-            self.denoiser(x[i], t[i.to(t.device)] if t.ndim and len(t) == n else t, None if cond is None else cond[i])
-            for i in index.split(self.rows)
-        ]
-        x0, eps = torch.cat([q.x0 for q in parts])[:n], torch.cat([q.eps for q in parts])[:n]
-        var = None if parts[0].var is None else torch.cat([q.var for q in parts if q.var is not None])[:n]
-        return Prediction(x, self.schedule.at(t, like=x), x0, eps, var)
+        parts = [self.denoiser(*part) for part in self._parts(x, t, cond)]
+        var = None if parts[0].var is None else _joined([q.var for q in parts if q.var is not None], x)
+        level, told = self.schedule.at(t, like=x), [q.told for q in parts]
+        known = [said for said in told if said is not None]
+        if len(known) < len(parts):
+            return Prediction(x, level, _joined([q.x0 for q in parts], x), _joined([q.eps for q in parts], x), var)
+        x0, eps = (
+            (_coefficient([h[0] for h in half], x, t), _coefficient([h[1] for h in half], x, t))
+            for half in ([said.x0 for said in known], [said.eps for said in known])
+        )
+        return Prediction.from_linear(_joined([said.value for said in known], x), x, level, x0, eps, var)
+
+    def _parts(self, x: Tensor, t: Tensor, cond: Cond | None) -> Iterator[tuple[Tensor, Tensor, Cond | None]]:
+        """`rows` at a time; the first ones again where too few are left."""
+        n, several = len(x), _several(x, t)
+        if n == self.rows:
+            yield x, t, cond
+            return
+        for first in range(0, n, self.rows):
+            index: slice | Tensor = slice(first, first + self.rows)
+            own: slice | Tensor = index
+            if first + self.rows > n:  # made where they are used: an index from the host would wait for the device
+                index = torch.arange(first, first + self.rows, device=x.device) % n
+                own = torch.arange(first, first + self.rows, device=t.device) % n
+            yield x[index], t[own] if several else t, None if cond is None else cond[index]
+
+
+def _joined(parts: list[Tensor], x: Tensor) -> Tensor:
+    """The rows of all parts, as many as x has."""
+    return (parts[0] if len(parts) == 1 else torch.cat(parts))[: len(x)]
+
+
+def _several(x: Tensor, t: Tensor) -> bool:
+    """Whether every example has a time of its own."""
+    return t.ndim > 0 and len(t) == len(x)
+
+
+def _coefficient(parts: list[Number], x: Tensor, t: Tensor) -> Number:
+    """A coefficient of all rows: that of any part, where the batch shares it."""
+    by_example = [c for c in parts if isinstance(c, Tensor)]
+    return _joined(by_example, x) if by_example and _several(x, t) else parts[0]

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from reverie import pictures
 from reverie.data import Examples, contact_sheet
 from reverie.files import atomic
 from reverie.runs import Facts
+from reverie.spaces import Space
+from reverie.synthesis import Drawn
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -97,6 +100,65 @@ def write_samples(
             pictures.save_png(sheet(samples.numpy(), labels, facts.classes), path, about)
         else:
             _plot(path, samples, labels, facts, about)
+
+
+class Output:
+    """Takes what is drawn, batch by batch, and makes of it what `path` ends in.
+
+    Only what will be written is kept: samples as data, frames of an animation alone. Single pictures are written
+    as soon as their batch is done.
+
+    Args:
+        path: where to; see `check_output`.
+        space: what turns x into data.
+        facts: what the run knows of its data.
+        labels: of all samples.
+        about: what pictures carry.
+    """
+
+    def __init__(
+        self, path: Path, space: Space, facts: Facts, labels: Sequence[int | None], about: dict[str, Any]
+    ) -> None:
+        self.path, self.space, self.facts, self.labels, self.about = path, space, facts, labels, about
+        self.moving, self.single = path.suffix.lower() in ANIMATIONS, path.suffix == ""
+        self._frames: list[Tensor] = []
+        self._batches: list[list[Tensor]] = []
+
+    def take(self, drawn: Drawn) -> None:
+        """The next state; a batch that begins again replaces what there was of it.
+
+        Raises:
+            OSError: a picture cannot be written.
+        """
+        if drawn.step == 0:
+            self._frames = []
+        if drawn.finished:
+            self._done(drawn.first, self.space.decode(drawn.x).cpu())  # waits for the device, the frames' copies too
+        elif self.moving:
+            self._frames.append(self.space.decode(drawn.x).to("cpu", non_blocking=True))
+
+    def _done(self, first: int, data: Tensor) -> None:
+        if self.single:
+            start = int(self.about.get("start", 0)) + first
+            labels = self.labels[first : first + len(data)]
+            write_samples(self.path, data, labels, self.facts, self.about | {"start": start})
+        else:
+            self._batches.append([*self._frames, data])
+
+    def write(self) -> None:
+        """Write what is not written yet.
+
+        Raises:
+            ValueError: more samples than a picture of that format can hold.
+            OSError: the disk is full or cannot be written; what was there is as it was.
+        """
+        if self.single:
+            return
+        frames = [torch.cat(parts) for parts in zip(*self._batches, strict=True)]
+        if self.moving:
+            write_animation(self.path, frames, self.labels, self.facts, self.about)
+        else:
+            write_samples(self.path, frames[-1], self.labels, self.facts, self.about)
 
 
 def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from reverie.config import Part
 from reverie.prediction import Prediction, Rates
 from reverie.schedules import Level, Schedule
-from reverie.tensors import host, right
+from reverie.tensors import Number, host, number, right
 
 
 class Parameterization(Part, abc.ABC, family="parameterization"):
@@ -26,7 +26,7 @@ class Parameterization(Part, abc.ABC, family="parameterization"):
     outputs: ClassVar[int] = 1
     """How many numbers the network puts out for each of x, stacked along the axis after the batch."""
 
-    def scale(self, level: Level) -> Tensor | float:
+    def scale(self, level: Level) -> Number:
         """The factor on x before the network."""
         return 1.0
 
@@ -50,8 +50,9 @@ class Parameterization(Part, abc.ABC, family="parameterization"):
 
 def rates_at(schedule: Schedule, level: Level, like: Tensor) -> Rates:
     """The schedule's rates at a level, broadcasting against `like`."""
-    t = host(level.t.flatten() if level.t.ndim else level.t)
-    da, db = schedule.rates(t)
+    if level.t.ndim == 0:
+        return schedule.shared_rates(level.t)
+    da, db = schedule.rates(host(level.t.flatten()))
     return right(da, like), right(db, like)
 
 
@@ -129,14 +130,15 @@ class EDM(Parameterization, kind="edm"):
         if not self.sigma_data > 0:
             raise ValueError(f"EDM needs sigma_data > 0, the standard deviation of the data; given {self.sigma_data}")
 
-    def scale(self, level: Level) -> Tensor:
-        return ((level.alpha * self.sigma_data) ** 2 + level.sigma**2).rsqrt()
+    def scale(self, level: Level) -> Number:
+        scale: Number = ((number(level.alpha) * self.sigma_data) ** 2 + number(level.sigma) ** 2) ** -0.5
+        return scale
 
     def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:
-        k = self.scale(level)
-        x0 = (level.alpha * self.sigma_data**2 * k**2) * x + (level.sigma * self.sigma_data * k) * out
-        eps = (level.sigma * k**2) * x - (level.alpha * self.sigma_data * k) * out
-        return Prediction(x, level, x0, eps)
+        k, alpha, sigma = self.scale(level), number(level.alpha), number(level.sigma)
+        x0 = alpha * self.sigma_data**2 * k**2, sigma * self.sigma_data * k
+        eps = sigma * k**2, -(alpha * self.sigma_data * k)
+        return Prediction.from_linear(out, x, level, x0, eps)
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class LearnedVariance(Parameterization, kind="learned_variance"):
     def check(self, schedule: Schedule) -> None:
         self.mean.check(schedule)
 
-    def scale(self, level: Level) -> Tensor | float:
+    def scale(self, level: Level) -> Number:
         return self.mean.scale(level)
 
     def decode(self, out: Tensor, x: Tensor, level: Level, schedule: Schedule) -> Prediction:

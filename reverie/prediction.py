@@ -12,19 +12,36 @@ both halves; v and flow never divide by alpha or sigma.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 from torch import Tensor
 
 from reverie.schedules import Level
+from reverie.tensors import Number, combined, number
 
 Rates = tuple[Tensor, Tensor]
 """d alpha/dt and d sigma/dt, broadcasting against x."""
 
 
 @dataclass(frozen=True)
+class Told:
+    """What was said of x in one notation: `value`, with x0 = x0[0] x + x0[1] value, and eps likewise."""
+
+    value: Tensor
+    x0: tuple[Number, Number]
+    eps: tuple[Number, Number]
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """What a denoiser says about x (B, ...) at a level. Invariant: x = alpha x0 + sigma eps."""
+    """What a denoiser says about x (B, ...) at a level. Invariant: x = alpha x0 + sigma eps.
+
+    Made `from_` one notation, it derives x0 and eps when they are first asked for: a sampler that
+    needs only one of them, or a sum of both (`mix`), does not pay for the other.
+    """
 
     x: Tensor
     level: Level
@@ -35,6 +52,22 @@ class Prediction:
     upper bound in log space (Nichol & Dhariwal, 2021, eq. 15), so that it holds for any step."""
 
     @classmethod
+    def _said(cls, x: Tensor, level: Level, var: Tensor | None, **known: Tensor | Callable[[], object]) -> Self:
+        """A prediction of which x0, eps or both are yet to be computed, by the functions given for them."""
+        made = cls.__new__(cls)
+        made.__dict__.update(x=x, level=level, var=var, **known)
+        return made
+
+    def __getattr__(self, name: str) -> Tensor:
+        """x0 or eps, the first time it is asked for."""
+        later = self.__dict__.get(f"_{name}")
+        if later is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value: Tensor = later()
+        self.__dict__[name] = value
+        return value
+
+    @classmethod
     def of(cls, x0: Tensor, eps: Tensor, level: Level) -> Prediction:
         """The truth about x = alpha x0 + sigma eps, made of this x0 and eps."""
         return cls(level.alpha * x0 + level.sigma * eps, level, x0, eps)
@@ -42,12 +75,33 @@ class Prediction:
     @classmethod
     def from_x0(cls, x0: Tensor, x: Tensor, level: Level, var: Tensor | None = None) -> Prediction:
         """eps = (x - alpha x0) / sigma; sigma must not be 0."""
-        return cls(x, level, x0, (x - level.alpha * x0) / level.sigma, var)
+
+        def told() -> Told:
+            a, b = number(level.alpha), number(level.sigma)
+            return Told(x0, (0.0, 1.0), (1 / b, -a / b))
+
+        return cls._said(x, level, var, x0=x0, _eps=lambda: (x - level.alpha * x0) / level.sigma, _told=told)
 
     @classmethod
     def from_eps(cls, eps: Tensor, x: Tensor, level: Level, var: Tensor | None = None) -> Prediction:
         """x0 = (x - sigma eps) / alpha; alpha must not be 0."""
-        return cls(x, level, (x - level.sigma * eps) / level.alpha, eps, var)
+
+        def told() -> Told:
+            a, b = number(level.alpha), number(level.sigma)
+            return Told(eps, (1 / a, -b / a), (0.0, 1.0))
+
+        return cls._said(x, level, var, eps=eps, _x0=lambda: (x - level.sigma * eps) / level.alpha, _told=told)
+
+    @classmethod
+    def from_linear(
+        cls, value: Tensor, x: Tensor, level: Level, x0: tuple[Number, Number], eps: tuple[Number, Number],
+        var: Tensor | None = None,
+    ) -> Prediction:  # fmt: skip
+        """x0 = x0[0] x + x0[1] value and eps = eps[0] x + eps[1] value, for another notation."""
+        return cls._said(
+            x, level, var, _told=lambda: Told(value, x0, eps),
+            _x0=lambda: x0[0] * x + x0[1] * value, _eps=lambda: eps[0] * x + eps[1] * value,
+        )  # fmt: skip
 
     @classmethod
     def from_score(cls, score: Tensor, x: Tensor, level: Level, var: Tensor | None = None) -> Prediction:
@@ -60,16 +114,68 @@ class Prediction:
 
         Salimans & Ho (2022), appendix D, without assuming n = 1.
         """
-        a, b = level.alpha, level.sigma
-        n = a**2 + b**2
-        return cls(x, level, (a * x - b * v) / n, (b * x + a * v) / n, var)
+
+        def size() -> Tensor:
+            return level.alpha**2 + level.sigma**2
+
+        def told() -> Told:
+            a, b = number(level.alpha), number(level.sigma)
+            n = a**2 + b**2
+            return Told(v, (a / n, -b / n), (b / n, a / n))
+
+        return cls._said(
+            x, level, var, _told=told,
+            _x0=lambda: (level.alpha * x - level.sigma * v) / size(),
+            _eps=lambda: (level.sigma * x + level.alpha * v) / size(),
+        )  # fmt: skip
 
     @classmethod
     def from_flow(cls, flow: Tensor, x: Tensor, level: Level, rates: Rates, var: Tensor | None = None) -> Prediction:
         """The solution of x = alpha x0 + sigma eps and flow = alpha' x0 + sigma' eps."""
-        a, b, (da, db) = level.alpha, level.sigma, rates
-        n = da * b - db * a
-        return cls(x, level, (b * flow - db * x) / n, (da * x - a * flow) / n, var)
+        da, db = rates
+
+        def determinant() -> Tensor:
+            return da * level.sigma - db * level.alpha
+
+        def told() -> Told:
+            a, b, c, d = (number(n) for n in (level.alpha, level.sigma, da, db))
+            n = c * b - d * a
+            return Told(flow, (-d / n, b / n), (c / n, -a / n))
+
+        return cls._said(
+            x, level, var, _told=told,
+            _x0=lambda: (level.sigma * flow - db * x) / determinant(),
+            _eps=lambda: (da * x - level.alpha * flow) / determinant(),
+        )  # fmt: skip
+
+    @cached_property
+    def told(self) -> Told | None:
+        """What was said, in the notation it was said in; None where x0 and eps were both given."""
+        return self.__dict__["_told"]() if "_told" in self.__dict__ else None
+
+    def linear(self, a: Number, b: Number) -> tuple[Number, Number, Tensor]:
+        """(c, d, value) with a x0 + b eps = c x + d value, value being what the network said.
+
+        Coefficients are floats where the level is shared by the batch, else tensors like the level's.
+        Where both x0 and eps were given, value is the x0.
+        """
+        told = self.told or self._halves()
+        return a * told.x0[0] + b * told.eps[0], a * told.x0[1] + b * told.eps[1], told.value
+
+    def _halves(self) -> Told:
+        a, b = number(self.level.alpha), number(self.level.sigma)
+        return Told(self.x0, (0.0, 1.0), (1 / b, -a / b))
+
+    def terms(self, a: Number, b: Number) -> list[tuple[Number, Tensor]]:
+        """a x0 + b eps as coefficients and the tensors they go with, for `reverie.tensors.combined`."""
+        if "x0" in self.__dict__ and "eps" in self.__dict__:
+            return [(a, self.x0), (b, self.eps)]
+        c, d, value = self.linear(a, b)
+        return [(c, self.x), (d, value)]
+
+    def mix(self, a: Number, b: Number) -> Tensor:
+        """a x0 + b eps, in two kernels."""
+        return combined(self.terms(a, b))
 
     @property
     def score(self) -> Tensor:
@@ -95,7 +201,9 @@ class Prediction:
 
     def with_var(self, var: Tensor | None) -> Prediction:
         """The same with another variance fraction."""
-        return replace(self, var=var)
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__, var=var)
+        return made
 
 
 @dataclass(frozen=True)

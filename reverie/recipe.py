@@ -15,12 +15,12 @@ from typing import Literal
 
 from reverie import config
 from reverie.data import Data
-from reverie.grids import Grid, Uniform, checked_times
+from reverie.grids import Angle, Grid, checked_times
 from reverie.losses import Denoising, LogitNormalTimes, Loss
 from reverie.losses.base import layers
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
-from reverie.samplers import Heun, Sampler
+from reverie.samplers import Adams, Sampler
 from reverie.schedules import Flow, Schedule
 from reverie.spaces import Pixels, Space, Standardized
 from reverie.time_labels import LogSNR, TimeLabel
@@ -104,8 +104,8 @@ class Sampling:
         ValueError: a negative guidance scale, or a number that is not finite.
     """
 
-    sampler: Sampler = field(default_factory=Heun)
-    grid: Grid = field(default_factory=lambda: Uniform(20))
+    sampler: Sampler = field(default_factory=Adams)
+    grid: Grid = field(default_factory=lambda: Angle(20))
     guidance: float = 1.0
     """Scale of classifier-free guidance; 1 is none."""
     clip: bool = False
@@ -115,6 +115,20 @@ class Sampling:
         check_finite(config.to_data(self))
         if self.guidance < 0:
             raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
+
+    def completed(self, space: Space) -> Sampling:
+        """With what the data say filled in, where a sampler or a grid asks for it and was not told.
+
+        `std` is the spread of the data. They have a `density` unless they lie on a grid.
+        """
+        told = {"std": space.spread, "density": space.quantum == 0}
+        made = self
+        for name in ("sampler", "grid"):
+            part = getattr(self, name)
+            missing = {k: v for k, v in told.items() if getattr(part, k, v) is None}
+            if missing:
+                made = dataclasses.replace(made, **{name: dataclasses.replace(part, **missing)})
+        return made
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ class Recipe:
             )
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")
-        sample = dataclasses.replace(self.sample, clip=self.sample.clip and space.bounded)
+        sample = dataclasses.replace(self.sample.completed(space), clip=self.sample.clip and space.bounded)
         return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample)
 
 

@@ -6,6 +6,7 @@
     ema/<step>-<length>.safetensors    what averages of other lengths are made of
     metrics.jsonl          one object a line
     samples/<step>.png     the same seeds every time
+    tuned.json             time grids fitted to the model: see `reverie.tuning`
 
 Nothing is unpickled and nothing imported by a name found in a file.
 """
@@ -13,6 +14,7 @@ Nothing is unpickled and nothing imported by a name found in a file.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +30,8 @@ from torch import Tensor
 from reverie import config
 from reverie.data import Data, Examples
 from reverie.denoiser import Denoiser
+from reverie.faster import Precision, cast, checked_precision
+from reverie.faster import compiled as compile_net
 from reverie.files import atomic, write_json
 from reverie.grids import Grid
 from reverie.locking import locked
@@ -35,7 +39,7 @@ from reverie.recipe import Recipe, Sampling
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
 from reverie.spaces import Space
-from reverie.synthesis import Request, synthesize
+from reverie.synthesis import Request, sized, synthesize
 from reverie.tensors import global_randomness
 from reverie.version import __version__
 
@@ -294,15 +298,29 @@ class Run:
         self, sampler: Sampler | None = None, grid: Grid | None = None, steps: int | None = None,
         guidance: float | None = None,
     ) -> Sampling:  # fmt: skip
-        """The run's sampling settings with some of them changed."""
+        """The run's sampling settings with some of them changed.
+
+        Unless a grid is given, it is the one that was tuned for these settings, if there is one (see
+        `reverie.tuning`); where other ones were tuned but not these, or to other weights, a warning says so.
+        """
         own = self.recipe.sample
-        grid = own.grid if grid is None else grid
-        return replace(
+        chosen = own.grid if grid is None else grid
+        made = replace(
             own,
             sampler=own.sampler if sampler is None else sampler,
-            grid=grid if steps is None else grid.with_steps(steps),
+            grid=chosen if steps is None else chosen.with_steps(steps),
             guidance=own.guidance if guidance is None else guidance,
-        )
+        ).completed(self.space)
+        return self._tuned(made) if grid is None else made
+
+    def _tuned(self, sampling: Sampling) -> Sampling:
+        """With the grid tuned for these settings, if there is one; a warning two calls up if that needs a word."""
+        from reverie.tuning import choose
+
+        found = choose(self, sampling)
+        if found.note:
+            warnings.warn(found.note, stacklevel=3)
+        return found.sampling
 
     def sample(
         self,
@@ -311,7 +329,9 @@ class Run:
         seed: int = 0,
         sampling: Sampling | None = None,
         start: int = 0,
-        batch: int = 64,
+        batch: int | None = None,
+        precision: Precision = "no",
+        compiled: bool = False,
     ) -> Tensor:
         """Samples `start` ... `start` + n - 1 of `seed` as data: uint8 images (n, C, H, W), or (n, ...).
 
@@ -319,16 +339,24 @@ class Run:
             n: how many.
             label: a class by number or name, several to be used in turn, or None for all in turn.
             seed: each seed numbers its own endless series of samples.
-            sampling: sampler, grid and guidance; the run's own unless given (see `settings`).
+            sampling: sampler, grid and guidance; `settings()` unless given.
             start: the number of the first sample.
-            batch: how many at a time; it changes no sample.
+            batch: how many at a time; it changes no sample. Fitted to memory unless given.
+            precision: of the network: "no" is float32; bf16, or fp16 on CUDA.
+            compiled: compile the network first, which takes a minute or more.
 
         Raises:
-            ValueError: an unknown label, or a number out of range.
+            ValueError: an unknown label, a number out of range, or a precision of no use on the device.
+            OutOfMemory: a single sample does not fit.
         """
         request = Request(self.labels_for(n, label), seed, start, batch)
         device = next(self.denoiser.parameters()).device
-        x = synthesize(self.denoiser, self.facts.shape, sampling or self.recipe.sample, request, device)
+        sampling = self._tuned(self.recipe.sample) if sampling is None else sampling
+        f = cast(self.denoiser, checked_precision(precision, device))
+        if compiled:
+            request = sized(f, self.facts.shape, sampling, request, device)
+            f = compile_net(f, warnings.warn)
+        x = synthesize(f, self.facts.shape, sampling, request, device)
         return self.space.decode(x)
 
     def likelihood(self, settings: Settings | None = None, data: Data | str | None = None) -> Likelihood:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises, Remembering, self_conditioned
+from reverie.devices import keep_freed_memory
 from reverie.grids import checked_times
 from reverie.prediction import Prediction
-from reverie.samplers.base import Sampler
+from reverie.samplers.base import Sampler, State
 from reverie.schedules import Schedule
 from reverie.tensors import Noise, host
 
@@ -38,8 +39,9 @@ def prior(schedule: Schedule, t: Tensor | float, like: Tensor, noise: Noise = to
     return schedule.at(host(t), like=like).sigma * noise(like)
 
 
-def _steps(f: Denoises, sampler: Sampler, times: Tensor, x: Tensor, cond: Cond | None, noise: Noise) -> Iterator[Step]:
-    state = sampler.init()
+def _steps(
+    f: Denoises, sampler: Sampler, times: Tensor, x: Tensor, cond: Cond | None, noise: Noise, state: State
+) -> Iterator[Step]:
     f = Remembering(f) if self_conditioned(f) else f
     for i, (t, s) in enumerate(zip(times[:-1].unbind(), times[1:].unbind(), strict=True)):
         with torch.no_grad():
@@ -68,7 +70,10 @@ def trajectory(
     Raises:
         ValueError: times that cannot be followed.
     """
-    return _steps(f, sampler, checked_times(times), x, cond, noise)
+    times = checked_times(times)
+    sampler.check(f.schedule, times)
+    keep_freed_memory()
+    return _steps(f, sampler, times, x, cond, noise, sampler.start(f.schedule, times))
 
 
 def generate(
@@ -111,17 +116,18 @@ def invert(f: Denoises, sampler: Sampler, times: Tensor, x: Tensor, cond: Cond |
 
     Args:
         f: the denoiser.
-        sampler: a deterministic one-step sampler.
+        sampler: a one-step solver of the flow ODE, such as DDIM(), Heun() or Midpoint().
         times: (N + 1,), decreasing, as for `generate`.
         x: (B, ...) at times[-1], the data if that is 0.
         cond: what the denoiser is told.
 
     Raises:
-        ValueError: a sampler that draws noise, or times that cannot be followed.
+        ValueError: a sampler that draws noise or looks back, or times that cannot be followed.
     """
-    if not sampler.deterministic:
-        raise ValueError(f"{sampler} draws noise and cannot be inverted; use a deterministic sampler such as DDIM()")
+    if not sampler.invertible:
+        why = "looks back over several steps" if sampler.deterministic else "draws noise"
+        raise ValueError(f"{sampler} {why} and cannot be inverted; use a one-step solver such as DDIM() or Heun()")
     upward = checked_times(times).flip(0)
-    for step in _steps(_FromData(f, upward[1]), sampler, upward, x, cond, torch.zeros_like):
+    for step in _steps(_FromData(f, upward[1]), sampler, upward, x, cond, torch.zeros_like, sampler.init()):
         x = step.x
     return x

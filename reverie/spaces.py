@@ -28,6 +28,9 @@ class Space(Part, abc.ABC, family="space"):
     quantum: ClassVar[float] = 0.0
     """The spacing of the grid that data lie on; 0 where they lie on none."""
 
+    spread: ClassVar[float] = 1.0
+    """About the standard deviation of what the model sees."""
+
     def fit(self, data: Tensor) -> Self:
         """The space for data like these (N, ...): itself, where nothing is fitted."""
         return self
@@ -55,6 +58,7 @@ class Pixels(Space, kind="pixels"):
 
     bounded: ClassVar[bool] = True
     quantum: ClassVar[float] = 1.0
+    spread: ClassVar[float] = 0.5
 
     def encode(self, data: Tensor) -> Tensor:
         return data.to(torch.float32) / 127.5 - 1

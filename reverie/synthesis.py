@@ -6,25 +6,48 @@ Letters in shapes: B batch, ... the shape of one example.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from reverie import memory
+from reverie.brownian import paths
 from reverie.conditioning import Cond
 from reverie.denoiser import Clipped, Denoises, FixedRows
+from reverie.grids import checked_times
 from reverie.guidance import ClassifierFree
 from reverie.recipe import Sampling
 from reverie.sampling import prior, trajectory
-from reverie.tensors import Streams, count, streams
+from reverie.schedules import Schedule
+from reverie.tensors import count
+
+Notice = Callable[[str], object]
+"""Is told, in a sentence, of what goes on otherwise than asked."""
+
+MOST = 1024
+"""The largest batch that is chosen without being asked for."""
+NUMBERS = {"cpu": 2**18, "cuda": 2**20}
+"""How many numbers x holds at the most in such a batch: on a CPU it then stays in its cache."""
+HELD = 32
+"""Copies of x that a step may hold at once: what a sampler remembers, and what it is computing."""
+SHARE = 0.7
+"""Of the memory that is free, the share that a batch is fitted into."""
+
+
+class OutOfMemory(RuntimeError):
+    """There is not enough memory for a single sample."""
 
 
 @dataclass(frozen=True)
 class Request:
     """Samples `start`, `start` + 1, ... of `seed`, one for each entry of `labels`.
 
-    Sample i draws all its noise from a stream keyed by (seed, i), so it is the same in any batch.
+    Sample i draws all its noise from a stream keyed by (seed, i), so it is the same in any batch. For
+    solvers of an SDE that stream is a Brownian path, so more steps refine the same sample.
 
     Raises:
         ValueError: no samples asked for, or a negative seed, start or batch.
@@ -34,13 +57,35 @@ class Request:
     """The class of each sample, None for no condition."""
     seed: int = 0
     start: int = 0
-    batch: int = 64
+    batch: int | None = None
+    """How many at a time; None for a number that fits memory."""
 
     def __post_init__(self) -> None:
-        if not self.labels or self.batch < 1:
-            raise ValueError(f"at least 1 sample and a batch of at least 1; given {len(self.labels)} and {self.batch}")
+        batch = 1 if self.batch is None else self.batch
+        if not self.labels or batch < 1:
+            raise ValueError(f"at least 1 sample and a batch of at least 1; given {len(self.labels)} and {batch}")
         if self.seed < 0 or self.start < 0:
             raise ValueError(f"seed and start must be at least 0; given seed={self.seed}, start={self.start}")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples `first`, `first` + 1, ... of a request after `step` of `steps` steps: x (B, ...)."""
+
+    first: int
+    step: int
+    steps: int
+    x: Tensor
+
+    @property
+    def finished(self) -> bool:
+        """Whether x are the samples."""
+        return self.step == self.steps
+
+    @property
+    def done(self) -> int:
+        """Steps of samples behind us, of `steps` times the number of samples in all."""
+        return self.first * self.steps + len(self.x) * self.step
 
 
 def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str) -> int:
@@ -64,40 +109,189 @@ def condition(labels: Sequence[int | None], device: torch.device | str) -> Cond 
     """The condition for these labels: None stands for no condition."""
     if all(label is None for label in labels):
         return None
-    drop = torch.tensor([label is None for label in labels], device=device)
-    label = torch.tensor([0 if label is None else label for label in labels], device=device)
-    return Cond(label=label, drop=drop if bool(drop.any()) else None)
+    dropped = [label is None for label in labels]
+    drop = torch.tensor(dropped, device=device) if any(dropped) else None
+    return Cond(label=torch.tensor([label or 0 for label in labels], device=device), drop=drop)
+
+
+def times_of(sampling: Sampling, schedule: Schedule) -> Tensor:
+    """The times (N + 1,) that the grid gives and the sampler can follow.
+
+    Raises:
+        ValueError: the grid cannot be laid on the schedule, or the sampler cannot follow it.
+    """
+    times = checked_times(sampling.grid(schedule))
+    sampling.sampler.check(schedule, times)
+    return times
+
+
+def _warned(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 def denoise(
-    f: Denoises, shape: tuple[int, ...], sampling: Sampling, request: Request, device: torch.device | str = "cpu"
-) -> Iterator[Iterator[Tensor]]:
-    """For each batch, x (B, *shape) at the start and after every step, the last being the sample."""
-    times = sampling.grid(f.schedule)
-    rows = rows_at_once(shape, request.batch, device)
-    f = guided(FixedRows(f, rows), sampling)
-    batch = math.ceil(request.batch / rows) * rows
-    for first in range(0, len(request.labels), batch):
-        labels = request.labels[first : first + batch]
-        noise = streams([(request.seed, request.start + first + i) for i in range(len(labels))])
-        x = prior(f.schedule, times[0], torch.empty(len(labels), *shape, device=device), noise)
-        cond = condition(labels, device)
+    f: Denoises,
+    shape: tuple[int, ...],
+    sampling: Sampling,
+    request: Request,
+    device: torch.device | str = "cpu",
+    notice: Notice = _warned,
+) -> Iterator[Drawn]:
+    """Batch by batch, x at the start and after every step, the last being the samples.
 
-        def states(x: Tensor = x, cond: Cond | None = cond, noise: Streams = noise) -> Iterator[Tensor]:
-            yield x
-            for step in trajectory(f, sampling.sampler, times, x, cond, noise):
-                yield step.x
+    Where memory runs out, the batch is begun again with half as many samples, and `notice` is told: the
+    `first` that follows is the same again, with step 0. Nothing of a sample changes with it.
 
-        yield states()
+    Raises:
+        ValueError: times that cannot be followed.
+        OutOfMemory: a single sample does not fit.
+    """
+    drawing = _Drawing(f, shape, sampling, request, torch.device(device), times_of(sampling, f.schedule))
+    return drawing.batches(notice)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """All that a batch of a request is drawn from."""
+
+    f: Denoises
+    shape: tuple[int, ...]
+    sampling: Sampling
+    request: Request
+    device: torch.device
+    times: Tensor
+
+    def batches(self, notice: Notice) -> Iterator[Drawn]:
+        """Every batch, each as large as memory allows."""
+        first, n, steps = 0, len(self.request.labels), len(self.times) - 1
+        size = self.request.batch or fitting(self.f, self.shape, self.sampling, self.request.labels, self.device)
+        size = max(size, rows_at_once(self.shape, size, self.device))
+        while first < n:
+            rows = min(rows_at_once(self.shape, size, self.device), size)  # fewer than fixed where memory is short
+            labels = self.request.labels[first : first + math.ceil(size / rows) * rows]
+            full = ""
+            try:
+                for step, x in enumerate(self._states(rows, first, labels)):
+                    yield Drawn(first, step, steps, x)
+            except Exception as error:
+                if not memory.exhausted(error):
+                    raise
+                full = str(error).strip().partition("\n")[0] or type(error).__name__
+            if full:  # out of reach of the error, which holds on to all that the batch held
+                size = self._halved(size, rows, len(labels), full, notice)
+            else:
+                first += len(labels)
+
+    def _halved(self, size: int, rows: int, n: int, why: str, notice: Notice) -> int:
+        """Half of a batch that did not fit, of which n rows were in use, or as many as the network saw."""
+        memory.release(self.device)
+        taken = min(math.ceil(size / rows), math.ceil(n / rows)) * rows
+        if taken == 1:
+            shape = "x".join(map(str, self.shape))
+            other = "" if self.device.type == "cpu" else ", or take another --device"
+            raise OutOfMemory(
+                f"a single sample of {shape} does not fit the memory of {self.device} ({why}): close other programs "
+                f"that hold it, halve the network's with --precision bf16{other}"
+            )
+        half = taken // 2
+        rounded = self.device.type != "cpu" or half < rows
+        same = "; samples stay the same to rounding" if rounded else "; samples stay the same"
+        notice(f"out of memory with {taken} samples at a time: going on with {half}{same}")
+        return half
+
+    def _states(self, rows: int, first: int, labels: tuple[int | None, ...]) -> Iterator[Tensor]:
+        """x of one batch, from its noise to its samples."""
+        f, request = self._guided(rows), self.request
+        noise = paths([(request.seed, request.start + first + i) for i in range(len(labels))])
+        x = prior(f.schedule, self.times[0], torch.empty(len(labels), *self.shape, device=self.device), noise)
+        yield x
+        for step in trajectory(f, self.sampling.sampler, self.times, x, condition(labels, self.device), noise):
+            yield step.x
+
+    def _guided(self, rows: int) -> Denoises:
+        """The denoiser with its guidance, on so many rows at a time.
+
+        On a CPU they are few, and guidance fills those that a small batch leaves free. Elsewhere they
+        are the batch, which guidance doubles, so that one evaluation does for both its halves.
+        """
+        if self.device.type == "cpu":
+            return guided(FixedRows(self.f, rows), self.sampling)
+        return FixedRows(guided(self.f, self.sampling), rows)
 
 
 def synthesize(
-    f: Denoises, shape: tuple[int, ...], sampling: Sampling, request: Request, device: torch.device | str = "cpu"
+    f: Denoises,
+    shape: tuple[int, ...],
+    sampling: Sampling,
+    request: Request,
+    device: torch.device | str = "cpu",
+    notice: Notice = _warned,
 ) -> Tensor:
-    """x0 for the whole request, (B, *shape) on the CPU."""
-    done = []
-    for states in denoise(f, shape, sampling, request, device):
-        for x in states:
-            last = x
-        done.append(last.cpu())
-    return torch.cat(done)
+    """x0 for the whole request, (B, *shape) on the CPU; arguments and errors as for `denoise`."""
+    drawn = denoise(f, shape, sampling, request, device, notice)
+    return torch.cat([batch.x.cpu() for batch in drawn if batch.finished])
+
+
+# --------------------------------------------------------------------------------- size of a batch
+
+
+def fitting(
+    f: Denoises, shape: tuple[int, ...], sampling: Sampling, labels: Sequence[int | None], device: torch.device | str
+) -> int:
+    """How many samples to draw at a time where nobody says.
+
+    On a CPU the network sees few rows at a time anyway, and the batch is what keeps x in the cache: at
+    least those rows. On an accelerator it is a power of two, no larger than it takes for all labels, and on
+    CUDA no larger than what fits into memory, as measured on 4 and 8 rows.
+    """
+    device, size = torch.device(device), count(shape)
+    free = memory.available(device)
+    most = max(1, min(MOST, NUMBERS.get(device.type, NUMBERS["cuda"]) // size))
+    if device.type == "cpu":
+        rows = rows_at_once(shape, 1, device)
+        held = most if free is None else int(SHARE * free) // (4 * HELD * size)
+        return max(rows, min(most, held) // rows * rows)
+    most = min(_power_of_two(max(most, 8)), _power_of_two(2 * len(labels) - 1))
+    measured = None if most <= 8 or free is None else _measured(f, shape, sampling, labels, device)
+    if measured is None or free is None:
+        return most
+    once, each = measured
+    return min(most, _power_of_two(max(1, int((SHARE * free - once) / (each + 4 * HELD * size)))))
+
+
+def sized(
+    f: Denoises, shape: tuple[int, ...], sampling: Sampling, request: Request, device: torch.device | str
+) -> Request:
+    """The request with its batch chosen: ask before compiling f, which is compiled anew for each number of rows."""
+    if request.batch is not None:
+        return request
+    return replace(request, batch=fitting(f, shape, sampling, request.labels, device))
+
+
+def _power_of_two(n: int) -> int:
+    """The largest one up to n >= 1."""
+    return 1 << (n.bit_length() - 1)
+
+
+def _measured(
+    f: Denoises, shape: tuple[int, ...], sampling: Sampling, labels: Sequence[int | None], device: torch.device
+) -> tuple[float, float] | None:
+    """Bytes that an evaluation takes once, and for each row; None where it cannot be told."""
+    g, t = guided(f, sampling), times_of(sampling, f.schedule)[0]
+
+    def evaluate(rows: int) -> None:
+        some = [labels[i % len(labels)] for i in range(rows)]
+        with torch.no_grad():
+            g(torch.zeros(rows, *shape, device=device), t, condition(some, device))
+
+    try:
+        evaluate(4)  # the first call also loads kernels, and the libraries take what they need
+        few, more = (memory.peak(device, partial(evaluate, rows)) for rows in (4, 8))
+    except Exception as error:
+        if not memory.exhausted(error):
+            raise
+        return 0.0, math.inf
+    if few is None or more is None:
+        return None
+    each = max(more - few, 0) / 4
+    return max(more - 8 * each, 0.0), each

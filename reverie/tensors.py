@@ -43,7 +43,36 @@ def right(a: Tensor, like: Tensor) -> Tensor:
     return a.reshape(a.shape + (1,) * (like.ndim - 1)).to(like)
 
 
-def host(t: Tensor | float) -> Tensor:
+Number = float | Tensor
+"""A coefficient: a float, or a tensor that broadcasts against x where it differs by example."""
+
+
+def number(a: Tensor) -> Number:
+    """A tensor without axes as a float, which kernels take cheapest; any other as it is."""
+    return a.item() if a.ndim == 0 else a
+
+
+def combined(terms: Sequence[tuple[Number, Tensor]]) -> Tensor:
+    """sum_i c_i x_i for terms (c_i, x_i), at most one kernel a term; a new tensor.
+
+    A first coefficient of 1 saves a kernel.
+    """
+    (c, x), *rest = terms
+    second = rest[0][0] if rest else None
+    if isinstance(c, float) and abs(c - 1) < 4e-16 and isinstance(second, float):
+        total = torch.add(x, rest[0][1], alpha=second)
+        rest = rest[1:]
+    else:
+        total = x * c
+    for c, x in rest:
+        if isinstance(c, float):
+            total.add_(x, alpha=c)
+        else:
+            total.addcmul_(x, c.to(x))
+    return total
+
+
+def host(t: Tensor | float | Sequence[float]) -> Tensor:
     """`t` in float64 on the CPU, where schedules are evaluated."""
     return torch.as_tensor(t, dtype=torch.float64, device="cpu")
 
@@ -77,13 +106,18 @@ class Streams:
         Raises:
             ValueError: B is not the number of seeds.
         """
+        import numpy as np
+
+        self.check(like)
+        drawn = np.empty((len(self.seeds), count(like.shape[1:])))
+        for row, generator in zip(drawn, self._generators, strict=True):
+            generator.standard_normal(out=row)
+        return torch.from_numpy(drawn).reshape(like.shape).to(like)
+
+    def check(self, like: Tensor) -> None:
+        """Refuse a batch (B, ...) that has not as many examples as there are seeds."""
         if like.shape[0] != len(self.seeds):
             raise ValueError(f"{len(self.seeds)} noise streams for a batch of {like.shape[0]}; give one seed a sample")
-        shape = tuple(like.shape[1:])
-        drawn = torch.empty(tuple(like.shape), dtype=torch.float64)
-        for row, generator in zip(drawn, self._generators, strict=True):
-            row.copy_(torch.from_numpy(generator.standard_normal(shape)).reshape(shape))
-        return drawn.to(like)
 
 
 def streams(seeds: Sequence[Seed]) -> Streams:

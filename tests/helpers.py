@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reverie.config import Part, hints, registered
 from reverie.exact import Gaussian, GaussianMixture
+from reverie.grids import Tuned
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Ancestral, Heun, Sampler
 from reverie.schedules import GivenBetas, Schedule, Table
@@ -17,7 +18,10 @@ from reverie.tensors import host
 
 DOUBLE = torch.float64
 
-EXAMPLES = {"given": GivenBetas((0.1, 0.2, 0.5))}
+EXAMPLES = {
+    "given": GivenBetas((0.1, 0.2, 0.5)),
+    "tuned": Tuned(5, ((1.0, 0.4, 0.0), (1.0, 0.8, 0.55, 0.3, 0.1, 0.0))),
+}
 """Parts that need an example: a field that is not text has no default."""
 
 

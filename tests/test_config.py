@@ -181,8 +181,8 @@ def test_no_module_is_imported_by_a_name_in_the_data(monkeypatch):
     assert set(imported) == own  # the files of the family's own package, whatever was asked for
 
 
-def test_lookup_ignores_case_and_underscores_only():
-    for kind in ("linear_vp", "LinearVP", "linear-vp", "LINEARVP"):
+def test_lookup_ignores_case_spaces_hyphens_and_underscores_only():
+    for kind in ("linear_vp", "LinearVP", "linear-vp", "Linear VP", "LINEARVP"):
         assert lookup(Schedule, kind).kind == "linear_vp"
     with pytest.raises(ValueError, match=r"unknown sampler 'dim'; known: .*did you mean 'ddim'"):
         lookup(Sampler, "dim")

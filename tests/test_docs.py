@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import operator
 import os
 import re
@@ -234,3 +235,12 @@ def test_quoted_figures_are_those_measured():
     quoted = [line for line in read("docs/mathematics.md").splitlines() if re.match(r"\| (heun|ddim|sampler) ", line)]
     assert quoted
     assert set(quoted) <= measured
+
+
+def test_tables_of_choosing_are_those_measured():
+    from benchmarks.samplers.page import choices, filled
+
+    parts = {
+        part: json.loads(read(f"benchmarks/results/samplers-{part}.json")) for part in ("errors", "networks", "special")
+    }
+    assert filled(read("docs/choosing.md"), choices(parts)) == read("docs/choosing.md")

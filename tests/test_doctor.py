@@ -227,8 +227,8 @@ def test_the_law_accepts_the_mixture_itself_and_sees_its_neighbours():
 
 
 def test_chance_is_what_is_said_of_it():
-    # 400 laws of three statistics, each two-sided, of 80 pairs: more statistics than are computed.
-    assert 3 * len(sampling.samplers()) * len(sampling.defaults(Schedule)) <= 400
+    # Three statistics a pair.
+    assert 3 * len(sampling.samplers()) * len(sampling.defaults(Schedule)) <= sampling.LAWS
     assert FALSE_ALARM <= 1e-6
 
 

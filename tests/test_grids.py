@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import DOUBLE, cases, close, every_schedule, gaussian, randn
 
-from reverie.grids import Grid, Karras, Knots, LogSNR, Uniform, checked_times
+from reverie.grids import Grid, Karras, Knots, LogSNR, Sections, Uniform, checked_times
 from reverie.samplers import DDIM, Ancestral
 from reverie.sampling import generate, prior
 from reverie.schedules import VE, Cosine, Flow, Geometric, LinearVP, Table
@@ -21,7 +21,7 @@ def ratio(schedule, times):
 @pytest.mark.parametrize("grid", **cases(Grid))
 @pytest.mark.parametrize("schedule", **every_schedule)
 def test_grids_fall_strictly_to_exactly_zero_and_can_be_sampled(schedule, grid, steps):
-    if isinstance(grid, Knots) and steps > (schedule.knots or 1000):
+    if isinstance(grid, Knots | Sections) and steps > (schedule.knots or 1000):
         steps = schedule.knots or 1000
     times = grid.with_steps(steps)(schedule)
     assert times.dtype == DOUBLE

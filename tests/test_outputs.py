@@ -142,7 +142,7 @@ def test_without_out_samples_go_into_the_run(tmp_path):
 
     run = copied(tmp_path / "run")
     assert cli("sample", run, "-n", 4, "--seed", 2).code == 0
-    assert (run / "samples" / "heun-uniform2-guidance1.5-seed2-from0-n4.png").exists()
+    assert (run / "samples" / "adams-uniform3-guidance1.5-seed2-from0-n4.png").exists()
 
 
 def test_numbers_that_are_no_pictures(tmp_path):

@@ -14,6 +14,7 @@ from reverie.data import Digits
 from reverie.parameterizations import Eps
 from reverie.recipe import LIBRARY, Recipe, Sampling, Train, check_finite, compose, library
 from reverie.runs import load
+from reverie.samplers import Adams
 from reverie.schedules import VE, Cosine, Flow, Table
 from reverie.spaces import Pixels, Standardized
 
@@ -166,3 +167,14 @@ def test_what_is_for_images_is_refused_or_left_out_elsewhere():
     assert not points.completed((2,), image=False).sample.clip
     with pytest.raises(ValueError, match="these data are not images"):
         compose([{"data": "digits", "train": {"flip": True}}]).completed((2,), image=False)
+
+
+def test_the_sampler_is_told_of_the_data_what_it_was_not_told():
+    def sampling(layer, *data):
+        return compose([{"data": "digits"}, layer]).completed(*data).sample
+
+    image, table = sampling({}, (1, 8, 8), True), sampling({}, (5,), False)
+    assert (image.sampler, image.grid.std) == (Adams(4, 0.5, density=False), 0.5)
+    assert (table.sampler, table.grid.std) == (Adams(4, 1.0, density=True), 1.0)
+    own = {"sample": {"sampler": {"kind": "adams", "std": 0.3, "density": True}}}
+    assert sampling(own, (1, 8, 8), True).sampler == Adams(4, 0.3, density=True)

@@ -124,7 +124,10 @@ DAMAGE = {
     "format_zero": (setting("format", 0), "no format number"),
     "nan": (setting("recipe.train.lr", float("nan")), r"lr must be"),
     "infinite": (setting("recipe.train.weight_decay", float("inf")), r"train\.weight_decay must be a finite number"),
-    "infinite_part": (setting("recipe.sample.sampler.churn_low", float("-inf")), r"churn_low must be a finite number"),
+    "infinite_part": (
+        setting("recipe.sample.grid.start", float("-inf")),
+        r"start (must be a finite|in \(0)",
+    ),
     "huge": (setting("recipe.sample.guidance", 1e999), r"guidance must be a finite number"),
     "wrong_type": (setting("recipe.train.steps", "many"), r"train\.steps must be int; given 'many'"),
     "fraction": (setting("recipe.train.steps", 1.5), r"train\.steps must be int; given 1\.5"),

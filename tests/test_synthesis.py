@@ -1,13 +1,32 @@
 """Sample i of a seed is one sample, in whatever batch, order or number it is drawn."""
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
+from helpers import Stub
 from toys import DIT, MLP, UNET, trained
 
+from reverie import memory
 from reverie.denoiser import FixedRows
+from reverie.grids import Uniform
+from reverie.recipe import Sampling
 from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, Heun
-from reverie.synthesis import Request, denoise, rows_at_once, synthesize
+from reverie.schedules import Cosine, Flow
+from reverie.synthesis import (
+    HELD,
+    MOST,
+    SHARE,
+    OutOfMemory,
+    Request,
+    denoise,
+    fitting,
+    rows_at_once,
+    sized,
+    synthesize,
+    times_of,
+)
 from reverie.tensors import streams
 
 SAMPLERS = {"ddim": DDIM(), "stochastic": DDIM(1.0), "heun": Heun(), "churn": Heun(churn=0.3), "ancestral": Ancestral()}
@@ -69,11 +88,11 @@ def test_samples_of_several_classes_and_of_none_go_together():
 def test_states_from_noise_to_sample():
     run = load(trained())
     sampling = run.settings(DDIM(), steps=6)
-    (states,) = denoise(run.denoiser, run.facts.shape, sampling, Request((1, 2)))
-    states = list(states)
-    assert len(states) == 7
-    assert torch.equal(states[0], streams([(0, 0), (0, 1)])(states[0]))  # sigma(1) = 1
-    assert torch.equal(states[-1], drawn(run, sampling, (1, 2)))
+    states = list(denoise(run.denoiser, run.facts.shape, sampling, Request((1, 2))))
+    assert [state.step for state in states] == list(range(7))
+    assert [state.finished for state in states] == [False] * 6 + [True]
+    assert torch.equal(states[0].x, streams([(0, 0), (0, 1)])(states[0].x))  # sigma(1) = 1
+    assert torch.equal(states[-1].x, drawn(run, sampling, (1, 2)))
 
 
 def test_an_untrained_run_samples_too(tmp_path):
@@ -116,3 +135,166 @@ def test_fixed_rows_change_nothing_but_rounding():
 def test_a_request_for_nothing_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Request(**settings)
+
+
+# --------------------------------------------------------------------------------------- memory
+
+
+@dataclass(frozen=True)
+class Greedy(DDIM):
+    """A sampler that runs out of memory in its third step, with more than `most` samples."""
+
+    eta: float = 1.0
+    most: int = 32
+
+    def step(self, f, x, t, s, cond, noise, state):
+        if len(x) > self.most and t < 0.7:
+            raise torch.OutOfMemoryError("no more")
+        return super().step(f, x, t, s, cond, noise, state)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_sample_changes():
+    run = load(trained(*DIT, *LEARNT))
+    labels = run.labels_for(150, None)
+    sampling = run.settings(DDIM(1.0), Uniform(5), guidance=2.0)
+    whole = drawn(run, sampling, labels, seed=3, batch=128)
+    told, seen = [], []
+    short = replace(sampling, sampler=Greedy())
+    for state in denoise(run.denoiser, run.facts.shape, short, Request(labels, 3, batch=128), notice=told.append):
+        seen.append((state.first, state.step, len(state.x)))
+        if state.finished:
+            assert torch.equal(state.x, whole[state.first : state.first + len(state.x)])  # bit for bit
+            assert state.done == (state.first + len(state.x)) * 5
+    begun = [(first, n) for first, step, n in seen if step == 0]
+    assert begun == [(0, 128), (0, 64), (0, 32), (32, 32), (64, 32), (96, 32), (128, 22)]
+    assert told == [
+        "out of memory with 128 samples at a time: going on with 64; samples stay the same",
+        "out of memory with 64 samples at a time: going on with 32; samples stay the same",
+    ]
+
+
+def test_below_the_fixed_rows_samples_are_the_same_to_rounding():
+    run = load(trained(*DIT, *LEARNT))
+    sampling, labels = run.settings(Heun(churn=0.3), Uniform(4)), run.labels_for(40, None)
+
+    class Small:
+        schedule, most = run.schedule, 8
+
+        def __call__(self, x, t, cond=None):
+            if len(x) > self.most:
+                raise MemoryError
+            return run.denoiser(x, t, cond)
+
+    whole = drawn(run, sampling, labels)
+    with pytest.warns(RuntimeWarning, match="going on with 8; samples stay the same to rounding"):
+        small = synthesize(Small(), run.facts.shape, sampling, Request(labels))
+    assert float((small - whole).abs().max()) < 1e-5
+    Small.most = 0
+    with pytest.warns(RuntimeWarning), pytest.raises(OutOfMemory, match=r"a single sample of 1x8x8 does not fit.*bf16"):
+        synthesize(Small(), run.facts.shape, sampling, Request(labels))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    f = Stub(Flow(), lambda x, t: x @ x)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        synthesize(f, (3,), Sampling(DDIM(), Uniform(2)), Request((None,)))
+
+
+def test_on_a_cpu_the_batch_fits_the_rows_and_the_memory(monkeypatch):
+    f, sampling = Stub(Flow(), lambda x, t: x), Sampling(DDIM(), Uniform(2))
+
+    def chosen(shape, free):
+        monkeypatch.setattr(memory, "available", lambda device: free)
+        return fitting(f, shape, sampling, (None,) * 5000, "cpu")
+
+    for shape in ((2,), (1, 8, 8), (3, 32, 32), (3, 256, 256)):
+        rows = rows_at_once(shape, 1, "cpu")
+        plenty = chosen(shape, None)
+        assert plenty % rows == 0
+        assert rows <= plenty <= MOST
+        assert chosen(shape, 10**12) == plenty
+        assert chosen(shape, 0) == rows
+    assert chosen((3, 32, 32), 4e6 * HELD) * 3 * 32 * 32 * 4 * HELD <= SHARE * 4e6 * HELD
+
+
+@pytest.mark.parametrize("once", [0, 10**7])
+@pytest.mark.parametrize("each", [10**5, 3 * 10**6])
+def test_elsewhere_the_batch_is_the_largest_power_of_two_that_fits(monkeypatch, once, each):
+    # A device without numbers stands for the accelerator; its memory is a line that the probe has to find.
+    rows = []
+
+    def x0(x, t):
+        rows.append(len(x))
+        return x
+
+    def peak(device, call):
+        call()
+        return once + each * rows[-1]
+
+    monkeypatch.setattr(memory, "peak", peak)
+    f, sampling, shape = Stub(Flow(), x0), Sampling(DDIM(), Uniform(2)), (3, 16, 16)
+    held = 4 * HELD * 3 * 16 * 16
+    for free in (10**8, 10**9, 10**12):
+        monkeypatch.setattr(memory, "available", lambda device, free=free: free)
+        n = fitting(f, shape, sampling, (None,) * 5000, "meta")
+        assert n & (n - 1) == 0
+        assert once + n * (each + held) <= SHARE * free
+        assert n == MOST or once + 2 * n * (each + held) > SHARE * free
+        assert fitting(f, shape, sampling, (None,) * 5, "meta") <= 8
+    monkeypatch.setattr(memory, "peak", lambda device, call: 1 / 0 if len(rows) < 0 else _full())
+    assert fitting(f, shape, sampling, (None,) * 5000, "meta") == 1
+
+
+def _full():
+    raise torch.OutOfMemoryError("full")
+
+
+def test_on_an_accelerator_guidance_is_one_evaluation_of_twice_the_batch():
+    rows = []
+
+    def x0(x, t):
+        rows.append(len(x))
+        return x
+
+    states = denoise(
+        Stub(Flow(), x0), (2,), Sampling(DDIM(), Uniform(3), 2.0), Request((0, 1, 2, 0, 1), batch=4), "meta"
+    )
+    assert [state.x.shape[0] for state in states if state.finished] == [4, 1]
+    assert rows == [8] * 6  # two batches of three steps, the second padded
+
+
+def test_a_batch_may_be_chosen_ahead_so_that_all_calls_have_as_many_rows(monkeypatch):
+    rows = []
+
+    def x0(x, t):
+        rows.append(len(x))
+        return x
+
+    def peak(device, call):
+        call()
+        return 1000 * rows[-1]
+
+    monkeypatch.setattr(memory, "peak", peak)
+    monkeypatch.setattr(memory, "available", lambda device: 10**9)
+    what = Stub(Flow(), x0), (3, 16, 16), Sampling(DDIM(), Uniform(3), 2.0)
+    request = sized(*what, Request((0,) * 40), "meta")
+    assert request.batch == 64
+    assert sized(*what, request, "meta") is request
+    rows.clear()
+    list(denoise(*what, request, "meta"))
+    assert rows == [128] * 3
+
+
+def test_settings_that_cannot_work_are_refused_before_the_network_is_called():
+    f = Stub(Cosine(), lambda x, t: 1 / 0)
+    sampling = Sampling(Ancestral(), Uniform(3))
+    with pytest.raises(ValueError, match="at least 1 step"):
+        times_of(replace(sampling, grid=Uniform(3).with_steps(0)), f.schedule)
+
+    @dataclass(frozen=True)
+    class Picky(DDIM):
+        def check(self, schedule, times):
+            raise ValueError("not these times")
+
+    with pytest.raises(ValueError, match="not these times"):
+        denoise(f, (2,), replace(sampling, sampler=Picky()), Request((None,)))

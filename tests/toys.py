@@ -39,7 +39,7 @@ SHORT = (
     "train.sample_every=12",
     "train.save_every=4",
     "sample.grid.kind=uniform",
-    "sample.grid.steps=2",
+    "sample.grid.steps=3",
 )
 TOY = ("digits", *MLP, *SHORT)
 """Words of the command line; later settings win."""

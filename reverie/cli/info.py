@@ -54,6 +54,7 @@ def _told(run: Run) -> dict[str, str]:
     from reverie.nets import parameters
     from reverie.runs import MODEL, SAMPLES, network
     from reverie.training.state import states
+    from reverie.tuning import described
 
     recipe, facts = run.recipe, run.facts
     model, saved = run.path / MODEL, next(states(run), None)
@@ -78,6 +79,7 @@ def _told(run: Run) -> dict[str, str]:
         "loss": loss,
         "held-out loss": held_out,
         "sampling": f"{_part(sample.sampler)} on {_part(sample.grid)}, guidance {sample.guidance:g}",
+        "tuned": described(run),
         "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
     }
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from reverie import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
     from reverie.recipe import Sampling
     from reverie.runs import Run
@@ -25,21 +24,62 @@ HELP = """Draw samples from a run.
 
 What the ending of --out says is what is written: .png a sheet, a folder (no ending) single PNGs, .npz
 (arr_0 the samples, arr_1 their labels) or .npy arrays, .gif or .webp an animation from noise to samples.
-Pictures carry the settings and seeds they were made with. Sampling settings may be given as key=value.
+Pictures carry the settings and seeds they were made with. The run knows how it is best sampled; --sampler,
+--grid, --steps and --guidance change that, and finer settings are given as key=value. A run that was tuned
+(reverie tune) has times and weights of its own for few steps, and they are used.
 
 Examples:
 
+  reverie sample runs/digits --steps 10
+
   reverie sample runs/digits -n 64 --label 3 --sampler heun --steps 20 --seed 0 --batch 16 --out grid.png
 
-  reverie sample runs/digits -n 10000 --out samples.npz
+  reverie sample runs/digits -n 10000 --precision bf16 --out samples.npz
 
   reverie sample runs/digits -n 100 --sampler ddim sampler.eta=0.5 --out denoising.gif
 """
+TUNED = "tuned"
+"""The --grid that stands for the one fitted to the run."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(name="sample", help=HELP, no_args_is_help=True)(sample)
+    app.command(name="sample", help=HELP, no_args_is_help=True, cls=_Command)(sample)
+
+
+class _Command(TyperCommand):
+    """Its help ends with the samplers and grids there are, which are looked up only for it."""
+
+    @property
+    def epilog(self) -> str | None:
+        """What follows the options."""
+        return "\n\n".join(_kinds())
+
+    @epilog.setter
+    def epilog(self, value: str | None) -> None:
+        assert value is None
+
+
+def _kinds() -> Iterator[str]:
+    """Samplers by what they do, and grids, a paragraph each."""
+    from reverie.grids import Grid
+    from reverie.samplers import Sampler
+
+    solvers, others = [], []
+    for kind, cls in config.registered(Sampler).items():
+        made = cls()
+        assert isinstance(made, Sampler)
+        if made.deterministic:
+            solvers.append(f"{kind} ({made.order})")
+        else:
+            others.append(kind)
+    yield f"Samplers without noise (their order: n steps leave an error of n^-order): {', '.join(solvers)}."
+    yield f"Samplers that draw noise: {', '.join(others)}."
+    names = config.aliases(Sampler)
+    if names:
+        yield f"Other names of samplers, some with settings of their own: {', '.join(names)}."
+    yield f"Grids: {', '.join(config.registered(Grid))}."
+    yield "What each does, and its settings, is told by: reverie config"
 
 
 def sample(
@@ -52,37 +92,56 @@ def sample(
         str | None, typer.Option(help="A class, or several with commas; none for no class. All in turn if left out.")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="heun, ddim, ancestral and others; `reverie config` lists all.")
+        str | None, typer.Option(help="How to step: a kind from the list below; the run's own if left out.")
     ] = None,
-    grid: Annotated[str | None, typer.Option(help="uniform, karras, log_snr, knots.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampler steps.")] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            help="When to step: a kind from the list below, or sections as ddim50 or 10,15,20; if left out, the one "
+            "tuned, or the run's own."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampler steps: 10 to 50 for solvers, as many as were trained for ancestral.")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
     seed: Annotated[int, typer.Option(help="Each seed numbers its own series of samples.")] = 0,
     start: Annotated[int, typer.Option(help="Number of the first sample.")] = 0,
-    batch: Annotated[int, typer.Option(help="How many at a time; changes no sample.")] = 64,
+    batch: Annotated[
+        int | None, typer.Option(help="How many at a time; fitted to memory if left out. Changes no sample.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
+    precision: Annotated[str, typer.Option(help="Of the network: no is float32; bf16; fp16 on cuda.")] = "no",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network first: a minute or more, for many samples.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where to; samples/ of the run if left out.")] = None,
 ) -> None:
     """Open the run, draw the samples, write them."""
+    from rich.progress import Progress
+
+    from reverie import faster
     from reverie.devices import usable
-    from reverie.outputs import ANIMATIONS, check_output, write_animation, write_samples
+    from reverie.outputs import Output, check_output
     from reverie.runs import load
-    from reverie.synthesis import Request, denoise
+    from reverie.synthesis import Request, denoise, sized, times_of
 
     opened = load(run)
     facts = opened.facts
     settings = _settings(opened, words or [], sampler, grid, steps, guidance)
     request = Request(opened.labels_for(n, _labels(label)), seed, start, batch)
-    number = len(settings.grid(opened.schedule)) - 1
+    number = len(times_of(settings, opened.schedule)) - 1
     asked = "" if label is None else "-" + re.sub(r"[^\w,]+", "_", label)
     kind = f"{settings.sampler.kind}-{settings.grid.kind}{number}-guidance{settings.guidance:g}"
     name = f"{kind}{asked}-seed{seed}-from{start}-n{n}.png"
     path = out or run / "samples" / name
     check_output(path, facts.image)
     where = usable(device)
-    f = opened.to(where).denoiser
-    began, moving = time.perf_counter(), path.suffix.lower() in ANIMATIONS
-    batches = _drawn(denoise(f, facts.shape, settings, request, where), n * (number + 1), every=moving)
+    began = time.perf_counter()
+    f = faster.cast(opened.to(where).denoiser, faster.checked_precision(precision, where))
+    if compiled:
+        request = sized(f, facts.shape, settings, request, where)
+        f = faster.compiled(f, _note)
     about = {
         "run": run.name,
         "reverie": opened.about.get("reverie", ""),
@@ -91,34 +150,27 @@ def sample(
         "n": n,
         "labels": list(request.labels),
         "sampling": config.to_data(settings),
+        "precision": precision,
+        "compiled": compiled,
     }
-    frames = [opened.space.decode(x) for x in batches]
-    if moving:
-        write_animation(path, frames, request.labels, facts, about)
-    else:
-        write_samples(path, frames[-1], request.labels, facts, about)
-    kind = type(settings.sampler).__name__
-    print(f"wrote {path}: {n} samples, {kind}, {number} steps, {time.perf_counter() - began:.1f} s")
-
-
-def _drawn(batches: Iterator[Iterator[Tensor]], total: int, every: bool) -> list[Tensor]:
-    """x after every step, or after the last alone, of all batches together.
-
-    A progress bar on a terminal counts `total` states of samples.
-    """
-    import torch
-    from rich.progress import Progress
-
-    columns: list[list[Tensor]] = []
+    output = Output(path, opened.space, facts, request.labels, about)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
-        task = progress.add_task("sampling", total=total)
-        for states in batches:
-            kept: list[Tensor] = []
-            for x in states:
-                kept = [*kept, x.cpu()] if every else [x]
-                progress.advance(task, len(x))
-            columns.append([x.cpu() for x in kept])
-    return [torch.cat(parts) for parts in zip(*columns, strict=True)]
+        task = progress.add_task("sampling", total=n * number)
+        for drawn in denoise(f, facts.shape, settings, request, where, _note):
+            output.take(drawn)
+            progress.update(task, completed=drawn.done)
+    output.write()
+    made = f"{_count(n, 'sample')}, {settings.sampler.kind}, {_count(number, 'step')}"
+    print(f"wrote {path}: {made}, {time.perf_counter() - began:.1f} s")
+
+
+def _count(n: int, thing: str) -> str:
+    """In words: 1 step, 2 steps."""
+    return f"{n} {thing}{'s' * (n != 1)}"
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _settings(
@@ -129,7 +181,9 @@ def _settings(
 
     data = config.to_data(run.recipe.sample)
     for key, kind in (("sampler", sampler), ("grid", grid)):
-        if kind is not None:
+        if key == "grid" and re.fullmatch(r"ddim\d+|\d+(,\d+)*", kind or ""):
+            data = config.merged(data, {key: {"kind": "sections", "sections": kind}})
+        elif kind not in (None, TUNED):
             data = config.merged(data, {key: {"kind": kind}})
     for word in words:
         if "=" not in word:
@@ -139,11 +193,29 @@ def _settings(
     assert isinstance(settings, Sampling)
     if settings.clip and not run.space.bounded:
         raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
-    return replace(
+    settings = replace(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
         guidance=settings.guidance if guidance is None else guidance,
-    )
+    ).completed(run.space)
+    by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
+    return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
+
+
+def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:
+    """With the grid that was tuned for these settings, if there is one; what a user should know is printed.
+
+    Raises:
+        ValueError: there is none, and it was asked for by name.
+    """
+    from reverie.tuning import choose
+
+    found = choose(run, settings)
+    if needed and not found.tuned:
+        raise ValueError(found.why or f"no grid is tuned for {settings.sampler.kind}; see `reverie tune --help`")
+    if found.note:
+        print(found.note)
+    return found.sampling
 
 
 def _labels(text: str | None) -> list[int | str | None] | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from reverie.brownian import increment
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.prediction import posterior
@@ -14,7 +15,7 @@ from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Ancestral(Sampler, kind="ancestral"):
+class Ancestral(Sampler, kind="ancestral", aliases={"ddpm": {}}):
     """x_s = mean + exp(log var / 2) z, with mean and variance of p(x_s | x_t); no noise at s = 0.
 
     Ho et al. (2020), algorithm 2. `fraction` 0 takes the lower bound of the variance (beta tilde),
@@ -38,4 +39,4 @@ class Ancestral(Sampler, kind="ancestral"):
         mean, log_var = posterior(f(x, t, cond), b, self.fraction)
         if at_data(s):
             return mean, state
-        return mean + (b.sigma > 0) * (0.5 * log_var).exp() * noise(x), state
+        return mean + (b.sigma > 0) * (0.5 * log_var).exp() * increment(noise, x, t, s), state

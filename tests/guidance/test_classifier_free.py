@@ -3,8 +3,9 @@ import torch
 from helpers import DOUBLE, close, every_schedule, labelled, mixture, randn
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Clipped
+from reverie.denoiser import Clipped, FixedRows
 from reverie.guidance import ClassifierFree
+from reverie.guidance.classifier_free import TOGETHER
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM
 from reverie.sampling import generate
@@ -93,6 +94,66 @@ def test_the_denoiser_is_called_once_and_the_schedule_is_its():
     assert f.schedule is Counting.schedule
 
 
+class Saying:
+    """A labelled mixture that tells its prediction in one notation."""
+
+    def __init__(self, notation):
+        self.data, self.notation, self.calls = labelled(LinearVP()), notation, []
+        self.schedule = self.data.schedule
+
+    def __call__(self, x, t, cond=None):
+        self.calls.append(len(x))
+        q = self.data(x, t, cond)
+        return (
+            q
+            if self.notation is None
+            else getattr(Prediction, f"from_{self.notation}")(getattr(q, self.notation), x, q.level)
+        )
+
+
+@pytest.mark.parametrize("notation", [None, "x0", "eps", "v"])
+@pytest.mark.parametrize("scale", [0.0, 2.5])
+def test_one_call_or_two_and_whatever_the_notation(notation, scale):
+    plain = labelled(LinearVP())
+    for t in (TIMES, *TIMES, TIMES[:1]):
+        with_, without = plain(X, t, COND), plain(X, t)
+        x0, eps = (a + (scale - 1) * (a - b) for a, b in ((with_.x0, without.x0), (with_.eps, without.eps)))
+        results = []
+        for together, calls in ((4, [8]), (3, [4, 4])):
+            f = Saying(notation)
+            results.append(ClassifierFree(f, scale, together)(X, t, COND))
+            assert f.calls == calls
+            assert close(results[-1].x0, x0, 1e-10)
+            assert close(results[-1].eps, eps, 1e-10)
+            assert close(results[-1].mix(0.3, 0.7), 0.3 * x0 + 0.7 * eps, 1e-10)
+        assert torch.equal(results[0].x0, results[1].x0)
+        assert torch.equal(results[0].eps, results[1].eps)
+
+
+def test_on_a_cpu_small_batches_go_together_and_large_ones_apart():
+    def calls(n, rows=None):
+        f = Saying("v")
+        g = ClassifierFree(f if rows is None else FixedRows(f, rows), 2.0)
+        g(randn(n, 2), host(0.5), Cond(label=torch.zeros(n, dtype=torch.int64)))
+        return f.calls
+
+    assert calls(TOGETHER) == [2 * TOGETHER]
+    assert calls(TOGETHER + 1) == [TOGETHER + 1] * 2
+    assert calls(16, 8) == [8] * 4
+    assert calls(12, 8) == [8] * 3  # apart they would be padded to 16 each
+
+
+def test_fixed_rows_say_what_the_denoiser_says():
+    for notation in (None, "x0", "eps", "v"):
+        f, rows = Saying(notation), randn(7, 2, seed=5)
+        for t in (host(0.4), torch.linspace(0.1, 0.9, 7, dtype=DOUBLE), TIMES[1:2]):
+            for n in (1, 2, 3, 7, 10):
+                q, plain = FixedRows(f, n)(rows, t), f(rows, t)
+                assert close(q.x0, plain.x0, 1e-10)
+                assert close(q.eps, plain.eps, 1e-10)
+                assert close(q.mix(0.2, -1.3), plain.mix(0.2, -1.3), 1e-10)
+
+
 def test_guidance_pulls_samples_to_the_class():
     data = labelled(LinearVP())
     f = Clipped(ClassifierFree(data, 3.0), -4, 4)
@@ -107,6 +168,8 @@ def test_guidance_pulls_samples_to_the_class():
     assert confidence(guided) > confidence(plain) + 0.02
 
 
-def test_scale_is_the_only_setting():
+def test_settings_that_mean_nothing():
     with pytest.raises(TypeError):
         ClassifierFree(mixture(LinearVP()), scal=2.0)
+    with pytest.raises(ValueError, match="0 or more"):
+        ClassifierFree(mixture(LinearVP()), 2.0, together=-1)

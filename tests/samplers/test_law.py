@@ -30,14 +30,29 @@ from laws import chain, law
 
 from reverie.exact import Gaussian
 from reverie.grids import LogSNR
-from reverie.samplers import DDIM, Ancestral, AnnealedLangevin, Corrected, EulerMaruyama, Heun, ReverseDiffusion
+from reverie.samplers import (
+    DDIM,
+    Adaptive,
+    Ancestral,
+    AnnealedLangevin,
+    Consistency,
+    Corrected,
+    EulerMaruyama,
+    Heun,
+    Picard,
+    Restart,
+    ReverseDiffusion,
+)
+from reverie.samplers.multistep import Multistep
 from reverie.sampling import generate, prior
 from reverie.schedules import Schedule
 from reverie.tensors import host
 
 N, STEPS = 2000, 80
 MEAN = torch.tensor([0.7, -0.4, 1.1], dtype=DOUBLE)
-ANCESTORS = {k: v for k, v in SAMPLERS.items() if not isinstance(v, AnnealedLangevin)}
+APART = (AnnealedLangevin, Multistep, Restart, Consistency, Adaptive, Picard)
+"""Their laws are tested elsewhere: by whole runs, as they look back over several steps or choose their own."""
+ANCESTORS = {k: v for k, v in SAMPLERS.items() if not isinstance(v, APART)}
 ANCESTORS["corrected_ddim"] = Corrected(DDIM(), steps=2)
 EXACT = {
     k: v
@@ -148,6 +163,8 @@ def test_the_last_ancestral_step_draws_no_noise():
         lambda: Heun(-0.01),
         lambda: Heun(0.42),
         lambda: Heun(0.1, noise_scale=-0.1),
+        lambda: Heun(0.1, noise_scale=float("nan")),
+        lambda: Heun(0.1, churn_low=2.0, churn_high=1.0),
     ],
 )
 def test_settings_that_make_no_sampler_are_refused(make):

@@ -9,18 +9,28 @@ from helpers import (
     gaussian,
     mixture,
     named,
+    noise_from,
     quadratic,
     randn,
+    seeded,
     slope,
 )
 
 from reverie.exact import FiniteData
-from reverie.grids import Karras
-from reverie.samplers import DDIM, Ancestral, Heun
+from reverie.grids import Karras, Uniform
+from reverie.samplers import DDIM, RK4, Adaptive, Ancestral, Heun, Picard
 from reverie.sampling import generate, invert, prior
 from reverie.tensors import host
 
-every_deterministic = named(**DETERMINISTIC)
+ONE_STEP = {k: s for k, s in DETERMINISTIC.items() if s.invertible and not isinstance(s, Adaptive | Picard)}
+"""Multistep methods, and those that stop at a tolerance, have tests of their own."""
+
+every_deterministic = named(**ONE_STEP)
+
+
+def shows(sampler, observed):
+    """Whether an observed order is that of the sampler; some are better than they say."""
+    return sampler.order - 0.2 < observed < sampler.order + (0.5 if isinstance(sampler, DDIM | Heun) else 1.5)
 
 
 @pytest.mark.parametrize("sampler", **every_deterministic)
@@ -32,8 +42,8 @@ def test_observed_order_against_the_closed_form(schedule, sampler):
         times = quadratic(steps)
         x = schedule.at(times[0], z).sigma * z
         errors.append(float((generate(f, sampler, times, x) - f.solution(x, times[0], 0.0)).abs().max()))
-    assert sampler.order - 0.2 < slope(errors) < sampler.order + 0.5
-    assert sampler.order - 0.2 < slope(errors[:2]) < sampler.order + 0.5
+    assert shows(sampler, slope(errors))
+    assert shows(sampler, slope(errors[:2]))
 
 
 @pytest.mark.parametrize("sampler", **every_deterministic)
@@ -45,9 +55,9 @@ def test_observed_order_on_a_mixture_between_two_levels(schedule, sampler):
     def end(sampler, steps):
         return generate(f, sampler, torch.linspace(0.6, 0.2, steps + 1, dtype=DOUBLE), x)
 
-    reference = end(Heun(), 2048)
+    reference = end(RK4(), 1024)
     errors = [float((end(sampler, steps) - reference).abs().max()) for steps in (32, 64, 128)]
-    assert sampler.order - 0.2 < slope(errors) < sampler.order + 0.5
+    assert shows(sampler, slope(errors))
 
 
 @pytest.mark.parametrize("sampler", **every_deterministic)
@@ -65,7 +75,7 @@ def test_a_finite_data_set_is_landed_on(schedule, sampler):
 
 @pytest.mark.parametrize("sampler", **every_deterministic)
 @pytest.mark.parametrize("schedule", **every_schedule)
-def test_inversion_returns_to_the_noise_at_the_samplers_order(schedule, sampler):
+def test_inversion_returns_to_the_noise_at_the_order_of_the_sampler_or_of_its_first_step(schedule, sampler):
     f, errors, noise_errors = gaussian(schedule), [], []
     x = f.sample(6, torch.Generator().manual_seed(0))
     for steps in (64, 128, 256):
@@ -73,8 +83,10 @@ def test_inversion_returns_to_the_noise_at_the_samplers_order(schedule, sampler)
         noise = invert(f, sampler, times, x)
         errors.append(float((generate(f, sampler, times, noise) - x).abs().max()))
         noise_errors.append(float((noise - f.solution(x, 0.0, 0.8)).abs().max()))
-    assert slope(errors) > sampler.order - 0.2
-    assert slope(noise_errors) > sampler.order - 0.2
+    # The first step takes the noise of the lowest level, its size in theta, for that of the data.
+    order = min(sampler.order, 2)
+    assert slope(errors) > order - 0.2
+    assert slope(noise_errors) > order - 0.2
     assert errors[-1] < 0.05
 
 
@@ -140,6 +152,17 @@ def test_churn_acts_between_its_bounds_and_below_the_noisiest_level():
     assert same.tolist() == [False, True, True, False, False]
 
 
+@pytest.mark.parametrize("schedule", **every_schedule)
+def test_churn_leaves_no_noise_in_data_that_have_none(schedule):
+    # Of a single point x0 is known at any level: what a sample is off by is noise that a step has left in it.
+    f = FiniteData(schedule, torch.tensor([[0.3, -0.2, 0.5]], dtype=DOUBLE))
+    times = Uniform(8)(schedule)
+    for churn_low in (0.0, 0.5):
+        sampler = Heun(0.4, churn_low=churn_low)
+        x = generate(f, sampler, times, randn(5, 3), noise=noise_from(seeded(3)))
+        assert close(x, f.means[0].expand(5, 3), 1e-9)
+
+
 def test_evaluations_a_step():
     calls = []
 
@@ -159,5 +182,5 @@ def test_evaluations_a_step():
 
 
 def test_orders_are_those_of_the_methods():
-    assert (DDIM.order, Heun.order, Ancestral.order) == (1, 2, 1)
+    assert (DDIM().order, Heun().order, RK4().order, Ancestral().order) == (1, 2, 4, 1)
     assert close(SCHEDULES["flow"].sigma(host(0.5)), 0.5)

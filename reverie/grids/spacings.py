@@ -1,63 +1,15 @@
-"""Grids: the times a sampler visits.
-
-A grid is a part; called with a schedule it gives decreasing times (N + 1,) in float64 on the host,
-the last exactly 0. N is the number of sampler steps.
-"""
+"""The published rules by which noise levels are spaced."""
 
 from __future__ import annotations
 
-import abc
 import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from reverie.config import Part
+from reverie.grids.base import Grid, bounds, check_steps, ended
 from reverie.schedules import Schedule
-from reverie.tensors import host
-
-
-class Grid(Part, abc.ABC, family="grid"):
-    """Chooses the times for N steps on a schedule."""
-
-    @abc.abstractmethod
-    def __call__(self, schedule: Schedule) -> Tensor:
-        """(N + 1,) float64, decreasing, ending at 0."""
-
-    @abc.abstractmethod
-    def with_steps(self, steps: int) -> Grid:
-        """The same rule for another number of steps."""
-
-
-def _check_steps(name: str, steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"{name} needs at least 1 step; given steps={steps}")
-
-
-def _ended(times: Tensor) -> Tensor:
-    return torch.cat([times, times.new_zeros(1)])
-
-
-def checked_times(times: Tensor) -> Tensor:
-    """`times` as float64 on the host, if they can be sampled along.
-
-    Raises:
-        ValueError: they are not decreasing, leave [0, 1], or number fewer than two.
-    """
-    if not isinstance(times, Tensor):
-        raise ValueError(f"times are a tensor, which a grid gives when called: grid(schedule); given {times!r}")
-    times = host(times)
-    if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"times must be a vector of at least 2, from noise to data; given shape {tuple(times.shape)}")
-    if not bool((times[1:] < times[:-1]).all()) or float(times[0]) > 1 or float(times[-1]) < 0:
-        raise ValueError(f"times must fall strictly within [0, 1]; given {_few(times)}")
-    return times
-
-
-def _few(times: Tensor) -> str:
-    shown = [f"{float(t):.6g}" for t in times[:8]]
-    return ", ".join(shown) + (", ..." if len(times) > 8 else "")
 
 
 @dataclass(frozen=True)
@@ -72,7 +24,7 @@ class Uniform(Grid, kind="uniform"):
     start: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_steps("Uniform", self.steps)
+        check_steps("Uniform", self.steps)
         if not 0 < self.start <= 1:
             raise ValueError(f"Uniform needs a start in (0, 1]; given {self.start}")
 
@@ -81,21 +33,6 @@ class Uniform(Grid, kind="uniform"):
 
     def with_steps(self, steps: int) -> Uniform:
         return replace(self, steps=steps)
-
-
-def _bounds(schedule: Schedule, low: float, high: float) -> tuple[float, float]:
-    """sigma / alpha from `low` to `high`, the latter lowered to what the schedule reaches.
-
-    Raises:
-        ValueError: the schedule stays below `low`.
-    """
-    reached = math.exp(-float(schedule.log_snr(host(1.0))) / 2)
-    if low >= min(high, reached):
-        raise ValueError(
-            f"this grid starts at sigma / alpha = {min(high, reached):.4g} and ends at {low:.4g}; the first must be "
-            f"the larger: {type(schedule).__name__} reaches {reached:.4g}"
-        )
-    return low, min(high, reached)
 
 
 @dataclass(frozen=True)
@@ -114,14 +51,14 @@ class LogSNR(Grid, kind="log_snr"):
     high: float = 80.0
 
     def __post_init__(self) -> None:
-        _check_steps("LogSNR", self.steps)
+        check_steps("LogSNR", self.steps)
         if not 0 < self.low < self.high:
             raise ValueError(f"LogSNR needs 0 < low < high; given low={self.low}, high={self.high}")
 
     def __call__(self, schedule: Schedule) -> Tensor:
-        low, high = _bounds(schedule, self.low, self.high)
+        low, high = bounds(schedule, self.low, self.high)
         log_snr = torch.linspace(-2 * math.log(high), -2 * math.log(low), self.steps, dtype=torch.float64)
-        return _ended(schedule.time(log_snr))
+        return ended(schedule.time(log_snr))
 
     def with_steps(self, steps: int) -> LogSNR:
         return replace(self, steps=steps)
@@ -144,16 +81,16 @@ class Karras(Grid, kind="karras"):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        _check_steps("Karras", self.steps)
+        check_steps("Karras", self.steps)
         if not 0 < self.low < self.high or not self.rho > 0:
             raise ValueError(
                 f"Karras needs 0 < low < high and rho > 0; given low={self.low}, high={self.high}, rho={self.rho}"
             )
 
     def __call__(self, schedule: Schedule) -> Tensor:
-        low, high = _bounds(schedule, self.low, self.high)
+        low, high = bounds(schedule, self.low, self.high)
         root = torch.linspace(high ** (1 / self.rho), low ** (1 / self.rho), self.steps, dtype=torch.float64)
-        return _ended(schedule.time(-2 * self.rho * root.log()))
+        return ended(schedule.time(-2 * self.rho * root.log()))
 
     def with_steps(self, steps: int) -> Karras:
         return replace(self, steps=steps)
@@ -184,7 +121,7 @@ class Knots(Grid, kind="knots"):
         if self.start is not None and not 1 <= self.start <= (self.total or math.inf):
             raise ValueError(f"Knots needs a start in 1 ... {self.total or 'T'}; given {self.start}")
         if self.steps is not None:
-            _check_steps("Knots", self.steps)
+            check_steps("Knots", self.steps)
             if self.stride != 1:
                 raise ValueError(f"Knots needs a stride or steps, not both; given {self.stride} and {self.steps}")
             self._check_enough(self.total if self.start is None else self.start)
@@ -203,7 +140,7 @@ class Knots(Grid, kind="knots"):
         self._check_enough(first)
         stride = self.stride if self.steps is None else first / self.steps
         knots = (first - stride * torch.arange(math.ceil(first / stride), dtype=torch.float64)).round()
-        return _ended(knots[knots > 0]) / total
+        return ended(knots[knots > 0]) / total
 
     def with_steps(self, steps: int) -> Knots:
         return replace(self, stride=1.0, steps=steps)
