@@ -9,7 +9,8 @@
 The error of a sample is its distance (root mean square over coordinates) from the exact solution of the
 flow ODE begun at the same noise and the same level; tables give the root mean square and the median over
 samples. `faults` measures what docs/peers.md says, `special` what docs/choosing.md says of noise and of
-clipping. Results go to benchmarks/results/samplers*.json and .md, the pages to docs/.
+clipping. Results go to benchmarks/results/samplers*.json and .md, the pages to docs/; those of another seed
+or of some problems alone to runs/benchmark/.
 """
 
 from __future__ import annotations
@@ -169,14 +170,14 @@ def main() -> None:
     )
     parser.add_argument("--no-fit", action="store_true", help="no fitted grids")
     parser.add_argument("--timing-seconds", type=float, default=120, help="for all loops together")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS / "samplers.json", help="results, a file a part: samplers-errors.json, ..."
-    )
-    parser.add_argument(
-        "--page", type=Path, default=ROOT / "docs" / "samplers-benchmark.md", help="what is written for readers"
-    )
+    parser.add_argument("--out", type=Path, help="results, a file a part: samplers-errors.json, ...")
+    parser.add_argument("--page", type=Path, help="what is written for readers")
     told = parser.parse_args()
     check(parser, told)
+    published = told.seed == 0 and told.problems is None  # others do not take the place of what the docs tell
+    apart = ROOT / "runs" / "benchmark" / f"samplers-seed{told.seed}.json"
+    told.out = told.out or (RESULTS / "samplers.json" if published else apart)
+    told.page = told.page or (ROOT / "docs" / "samplers-benchmark.md" if published else apart.with_suffix(".page.md"))
     torch.set_num_threads(1)
     keep_freed_memory()
     asked = told.parts or list(PARTS)

@@ -17,6 +17,7 @@ from reverie.config import registered
 from reverie.grids import Grid
 from reverie.recipe import Sampling
 from reverie.samplers import Sampler
+from reverie.spaces import Pixels
 
 EVERY = tuple(STARTS)
 GENERIC, FITTED, DEFAULT = "generic", "fitted", "default"
@@ -86,12 +87,21 @@ def setting(
 
 
 def followed(ask: Asked, noise: Tensor, start: str, sampler: Sampler, grid: Grid) -> Sampled:
-    """The samples of a sampler along a grid."""
+    """The samples of a sampler along a grid, both told of the data as `reverie sample` tells them."""
     schedule = STARTS[start]
+    sampler, grid = told(ask.problem, sampler, grid)
     times = grid(schedule)
     level = schedule.at(times[0], like=noise)
     x = reverie.generate(ask.under(schedule), sampler, times, level.sigma * noise, ask.cond)
     return Sampled(x, float(level.alpha), float(level.sigma))
+
+
+def told(problem: Problem, sampler: Sampler, grid: Grid) -> tuple[Sampler, Grid]:
+    """Both with what a run fills in: that of a network says its data are pixels; mixtures are of variance 1."""
+    if not problem.network:
+        return sampler, grid
+    sample = Sampling(sampler, grid).completed(Pixels())
+    return sample.sampler, sample.grid
 
 
 def sampler_of(kind: str, **options: object) -> Sampler:
@@ -149,7 +159,8 @@ def fitted(problem: Problem, budgets: Sequence[int], seconds: float, weights: bo
     from reverie.fitting import fit
     from reverie.tuning import Count, Tuning, grid_of, judge, sampler_of, standard_grids
 
-    sampler, schedule = ours(), STARTS[problem.start]
+    schedule = STARTS[problem.start]
+    sampler, _ = told(problem, ours(), reverie.Angle())
     assert problem.practice is not None
     f, practice, cond = problem.make(schedule), problem.practice, problem.practice_cond
     held = torch.randn(practice.shape, generator=torch.Generator().manual_seed(HELD), dtype=DOUBLE)
@@ -159,7 +170,12 @@ def fitted(problem: Problem, budgets: Sequence[int], seconds: float, weights: bo
     if not weights:
         found = replace(found, grids=tuple(replace(each, weighed=()) for each in found.grids))
     judged = judge(
-        f, sampler, found, lambda t: schedule.at(t, like=held).sigma * held, cond, standards=standard_grids(1.0, 1.0)
+        f,
+        sampler,
+        found,
+        lambda t: schedule.at(t, like=held).sigma * held,
+        cond,
+        standards=standard_grids(problem.spread, 1.0),
     )
     counts = tuple(Count(evaluations(sampler, j.steps), j.steps, j.times, weights=j.weights) for j in judged)
     tuning = Tuning(problem.name, sampler, 1.0, False, schedule, counts)

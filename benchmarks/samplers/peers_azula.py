@@ -77,4 +77,11 @@ def settings() -> list[Setting]:
         if name in ("zAB 3", "vAB 3", "xEAB 3", "vAB 2"):
             for on in ("VE", "VP", "Cosine", "Rectified", "Decay"):
                 found.append(setting(name, cls, on, 1e-4, **options))
-    return [*found, setting("vAB 3", "vABSampler", "Decay", 1e-3, order=3)]
+    found += [
+        setting(f"zEAB {order}", "zEABSampler", "VE", low, order=order) for order in (2, 3, 4) for low in (1e-2, 1e-3)
+    ]
+    found += [setting(f"vAB {order}", "vABSampler", "Decay", 1e-3, order=order) for order in (3, 4)]
+    for on in ("Rectified", "Decay"):
+        found.append(setting("REAB 1", "REABSampler", on, 1e-2, order=1))
+        found.append(setting("zEAB 2", "zEABSampler", on, 1e-2, order=2))
+    return found

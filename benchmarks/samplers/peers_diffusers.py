@@ -174,9 +174,11 @@ def settings() -> list[Setting]:
         setting("flow Euler, shift 3", "FlowMatchEulerDiscreteScheduler", starts=("flow",), shift=3.0),
         setting("flow Heun", "FlowMatchHeunDiscreteScheduler", starts=("flow",), default=True, cost="2n-1"),
         setting("flow Heun, shift 3", "FlowMatchHeunDiscreteScheduler", starts=("flow",), cost="2n-1", shift=3.0),
-        setting("UniPC 3, flow shift 3", unipc, starts=("flow",), solver_order=3, flow_shift=3.0),
-        setting("UniPC 2, flow shift 3", unipc, starts=("flow",), flow_shift=3.0),
-        setting("DPM-Solver++ 3M, flow shift 3", dpm, starts=("flow",), solver_order=3, flow_shift=3.0),
-        setting("DPM-Solver++ 2M, flow shift 3", dpm, starts=("flow",), flow_shift=3.0),
     ]
+    for shift in (0.5, 2.0, 3.0):
+        shifted = {"starts": ("flow",), "flow_shift": shift}
+        for name, cls in (("UniPC", unipc), ("DPM-Solver++", dpm)):
+            for order in (2, 3):
+                label = f"{name} {order}{'M' if cls == dpm else ''}, flow shift {shift:g}"
+                found.append(setting(label, cls, solver_order=order, **shifted))
     return found

@@ -37,6 +37,7 @@ class Asked:
     """
 
     def __init__(self, problem: Problem, precise: bool = False) -> None:
+        self.problem = problem
         self.make = problem.precise if precise and problem.precise is not None else problem.make
         self.f, self.cond, self.calls = self.make(FLOW), problem.cond, 0
 
