@@ -20,7 +20,7 @@ from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Midpoint(reverie.Sampler, kind="midpoint"):
+class OwnMidpoint(reverie.Sampler, kind="own_midpoint"):
     """x_s = x + (alpha_s - alpha_t) x0_m + (sigma_s - sigma_t) eps_m, with m = (t + s) / 2."""
 
     order: ClassVar[int] = 2
@@ -48,7 +48,7 @@ def main() -> None:
         exact, before = f.solution(x, 1.0, 0.0), None
         for steps in (finest // 4, finest // 2, finest):
             times = reverie.Uniform(steps)(schedule) ** 2  # denser near the data, where sigma ~ sqrt(t) on LinearVP
-            error = float((reverie.generate(f, Midpoint(), times, x) - exact).abs().max())
+            error = float((reverie.generate(f, OwnMidpoint(), times, x) - exact).abs().max())
             order = "" if before is None else f", order {math.log2(before / error):.2f}"
             print(f"{type(schedule).__name__:9}{steps:4} steps: error {error:.2e}{order}")
             before = error

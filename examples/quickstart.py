@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="a few steps of a tiny network")
     told = parser.parse_args()
 
-    recipe = Recipe(  # what is not said: rectified flow, velocity prediction, Heun's sampler
+    recipe = Recipe(  # what is not said: rectified flow, velocity prediction
         data=Digits(),
         net=DiTConfig(width=16, depth=1) if told.toy else DiTConfig(width=64, depth=4),
         train=Train(steps=4 if told.toy else 400, batch=128, lr=2e-3, ema=0.99, sample_every=200),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from reverie.tensors import Noise, Seed, Streams, count, host
+from reverie.tensors import Noise, Seed, Streams, count, host, sent
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -92,7 +92,7 @@ class BrownianPath(Streams):
         else:
             found = self._row_by_row(n, t.expand_as(width).tolist(), s.expand_as(width).tolist())
         found /= width.sqrt().where(width > 0, 1.0).reshape(-1, 1).numpy()
-        return torch.from_numpy(found).reshape(like.shape).to(like)
+        return sent(torch.from_numpy(found).reshape(like.shape), like)
 
     def _row_by_row(self, n: int, t: list[float], s: list[float]) -> ndarray:
         import numpy as np

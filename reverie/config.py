@@ -56,7 +56,12 @@ class Part:
         if family:
             cls.family, cls._kinds, cls._aliases = family, {}, {}
         if kind:
-            cls.kind = kind
+            cls.kind, known = kind, cls._kinds.get(kind, cls)
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(
+                    f"{cls.family} {kind!r} is {known.__module__}.{known.__qualname__} already; give {cls.__qualname__} "
+                    "another kind"
+                )
             cls._kinds[kind] = cls
             cls._aliases.update({name: (kind, dict(given)) for name, given in (aliases or {}).items()})
 

@@ -132,10 +132,13 @@ class Output:
         """
         if drawn.step == 0:
             self._frames = []
+        if not (drawn.finished or self.moving):
+            return
+        data = self.space.decode(drawn.x.cpu())  # on the host: the batch may have left no memory on its device
         if drawn.finished:
-            self._done(drawn.first, self.space.decode(drawn.x).cpu())  # waits for the device, the frames' copies too
-        elif self.moving:
-            self._frames.append(self.space.decode(drawn.x).to("cpu", non_blocking=True))
+            self._done(drawn.first, data)
+        else:
+            self._frames.append(data)
 
     def _done(self, first: int, data: Tensor) -> None:
         if self.single:

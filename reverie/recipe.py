@@ -116,6 +116,15 @@ class Sampling:
         if self.guidance < 0:
             raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
 
+    def check(self, space: Space) -> None:
+        """Refuse clipping of data without a range.
+
+        Raises:
+            ValueError: they are no pixels.
+        """
+        if self.clip and not space.bounded:
+            raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
+
     def completed(self, space: Space) -> Sampling:
         """With what the data say filled in, where a sampler or a grid asks for it and was not told.
 

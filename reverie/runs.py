@@ -341,7 +341,7 @@ class Run:
             seed: each seed numbers its own endless series of samples.
             sampling: sampler, grid and guidance; `settings()` unless given.
             start: the number of the first sample.
-            batch: how many at a time; it changes no sample. Fitted to memory unless given.
+            batch: how many at a time; it changes no sample, but for rounding on a GPU. Fitted to memory unless given.
             precision: of the network: "no" is float32; bf16, or fp16 on CUDA.
             compiled: compile the network first, which takes a minute or more.
 

@@ -92,8 +92,9 @@ def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str)
     """How many rows the network sees at a time.
 
     On a CPU, where larger batches are no faster, it is fixed by the shape of an example (8 for
-    images of 16x16 and more), so that no sample depends on the batch. Elsewhere it is the batch: there a
-    sample is the same for any number and any start, and the same to rounding for another batch.
+    images of 16x16 and more), so that no sample depends on the batch. Elsewhere it is the batch, which is
+    never more than the next power of two of the samples asked for: there a sample is the same for any start,
+    and the same to rounding for another number of rows.
     """
     return min(1024, max(8, 2048 // count(shape))) if torch.device(device).type == "cpu" else batch
 
@@ -165,6 +166,8 @@ class _Drawing:
         """Every batch, each as large as memory allows."""
         first, n, steps = 0, len(self.request.labels), len(self.times) - 1
         size = self.request.batch or fitting(self.f, self.shape, self.sampling, self.request.labels, self.device)
+        if self.device.type != "cpu":  # the network sees whole batches, and rows beyond the samples cost as much
+            size = min(size, _enough(n))
         size = max(size, rows_at_once(self.shape, size, self.device))
         while first < n:
             rows = min(rows_at_once(self.shape, size, self.device), size)  # fewer than fixed where memory is short
@@ -251,7 +254,7 @@ def fitting(
         rows = rows_at_once(shape, 1, device)
         held = most if free is None else int(SHARE * free) // (4 * HELD * size)
         return max(rows, min(most, held) // rows * rows)
-    most = min(_power_of_two(max(most, 8)), _power_of_two(2 * len(labels) - 1))
+    most = min(_power_of_two(max(most, 8)), _enough(len(labels)))
     measured = None if most <= 8 or free is None else _measured(f, shape, sampling, labels, device)
     if measured is None or free is None:
         return most
@@ -271,6 +274,11 @@ def sized(
 def _power_of_two(n: int) -> int:
     """The largest one up to n >= 1."""
     return 1 << (n.bit_length() - 1)
+
+
+def _enough(n: int) -> int:
+    """The smallest one from n >= 1 on."""
+    return _power_of_two(2 * n - 1)
 
 
 def _measured(

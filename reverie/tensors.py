@@ -85,6 +85,14 @@ def _sequence(key: Seed) -> np.random.SeedSequence:
     return np.random.SeedSequence((len(parts), *parts))
 
 
+def sent(values: Tensor, like: Tensor) -> Tensor:
+    """Values on the host, rounded there to the dtype of `like` and sent to its device without waiting for it."""
+    rounded = values.to(like.dtype)
+    if like.device.type == "cuda":
+        return rounded.pin_memory().to(like.device, non_blocking=True)
+    return rounded.to(like.device)
+
+
 class Streams:
     """One stream of standard normal noise a sample, so that a sample's noise is its own.
 
@@ -112,7 +120,7 @@ class Streams:
         drawn = np.empty((len(self.seeds), count(like.shape[1:])))
         for row, generator in zip(drawn, self._generators, strict=True):
             generator.standard_normal(out=row)
-        return torch.from_numpy(drawn).reshape(like.shape).to(like)
+        return sent(torch.from_numpy(drawn).reshape(like.shape), like)
 
     def check(self, like: Tensor) -> None:
         """Refuse a batch (B, ...) that has not as many examples as there are seeds."""

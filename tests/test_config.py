@@ -191,6 +191,15 @@ def test_lookup_ignores_case_spaces_hyphens_and_underscores_only():
     assert "karras" not in registered(Sampler)
 
 
+def test_a_kind_belongs_to_one_part():
+    with pytest.raises(ValueError, match=r"sampler 'ddim' is reverie\.samplers\.ddim\.DDIM already; give .* another"):
+
+        class Other(Sampler, kind="ddim"):
+            pass
+
+    assert registered(Sampler)["ddim"] is DDIM
+
+
 def test_a_part_defined_elsewhere_joins_its_family():
     class Here(Space, kind="here_for_a_test"):
         pass

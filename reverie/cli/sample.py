@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from reverie import config
+from reverie.cli.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,10 @@ def sample(
     seed: Annotated[int, typer.Option(help="Each seed numbers its own series of samples.")] = 0,
     start: Annotated[int, typer.Option(help="Number of the first sample.")] = 0,
     batch: Annotated[
-        int | None, typer.Option(help="How many at a time; fitted to memory if left out. Changes no sample.")
+        int | None,
+        typer.Option(
+            help="How many at a time; fitted to memory if left out. Changes no sample, but for rounding on a GPU."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
     precision: Annotated[str, typer.Option(help="Of the network: no is float32; bf16; fp16 on cuda.")] = "no",
@@ -141,7 +145,7 @@ def sample(
     f = faster.cast(opened.to(where).denoiser, faster.checked_precision(precision, where))
     if compiled:
         request = sized(f, facts.shape, settings, request, where)
-        f = faster.compiled(f, _note)
+        f = faster.compiled(f, note)
     about = {
         "run": run.name,
         "reverie": opened.about.get("reverie", ""),
@@ -156,7 +160,7 @@ def sample(
     output = Output(path, opened.space, facts, request.labels, about)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("sampling", total=n * number)
-        for drawn in denoise(f, facts.shape, settings, request, where, _note):
+        for drawn in denoise(f, facts.shape, settings, request, where, note):
             output.take(drawn)
             progress.update(task, completed=drawn.done)
     output.write()
@@ -167,10 +171,6 @@ def sample(
 def _count(n: int, thing: str) -> str:
     """In words: 1 step, 2 steps."""
     return f"{n} {thing}{'s' * (n != 1)}"
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
 
 
 def _settings(
@@ -191,8 +191,7 @@ def _settings(
         data = config.merged(data, config.parse_override(word.removeprefix("sample.")))
     settings = config.from_data(Sampling, data, "")
     assert isinstance(settings, Sampling)
-    if settings.clip and not run.space.bounded:
-        raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
+    settings.check(run.space)
     settings = replace(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
@@ -214,7 +213,7 @@ def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:
     if needed and not found.tuned:
         raise ValueError(found.why or f"no grid is tuned for {settings.sampler.kind}; see `reverie tune --help`")
     if found.note:
-        print(found.note)
+        note(found.note)
     return found.sampling
 
 

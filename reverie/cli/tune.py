@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie import config
+from reverie.cli.notes import note
 
 if TYPE_CHECKING:
     from reverie.runs import Run
-    from reverie.samplers import Sampler
+    from reverie.recipe import Sampling
     from reverie.tuning import Settings, Tuning
     from reverie.tuning.tuner import OnProgress
 
@@ -25,7 +26,7 @@ For each number of evaluations, guidance included as one, the times are chosen s
 a fine solution from the same noise; and along them the weights of a multistep sampler, kept where they are better
 on examples that were not fitted to. Both are stored in RUN/tuned.json. Tables tell how far the samples are from that
 solution, beside other grids, on those examples: the distance a number of the data, as the model sees
-them, its root mean square and its median over examples. Settings of the sampler may be given as key=value.
+them, its root mean square and its median over examples. Settings of the sampler, and clip, may be given as key=value.
 
 Examples:
 
@@ -44,7 +45,9 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="As sampler.order=3.")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="As sampler.order=3 or clip=true.")
+    ] = None,
     nfe: Annotated[
         str, typer.Option(help="Numbers of evaluations, with commas; the sampler makes the most steps of each.")
     ] = "5,6,8,10,15,20,30",
@@ -66,12 +69,13 @@ def tune(
 
     counts = _numbers(nfe)
     opened = load(run)
-    chosen = _sampler(opened, words or [], sampler)
-    settings = Settings(counts, chosen, guidance, n, seed, reference, seconds)
+    asked = _asked(opened, words or [], sampler)
+    chosen = None if asked.sampler == opened.sampler else asked.sampler
+    settings = Settings(counts, chosen, guidance, asked.clip, n, seed, reference, seconds)
     fitted = _costs(opened, settings)
     opened.to(usable(device))
     with _watched() as on_progress:
-        made = fit(opened, settings, on_progress)
+        made = fit(opened, settings, on_progress, note)
     _print(made, fitted)
     print(f"wrote {run / FILE}")
     print(_use(opened, made))
@@ -89,26 +93,26 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"--nfe takes whole numbers with commas, such as 5,10,20; given {text!r}") from None
 
 
-def _sampler(run: Run, words: list[str], kind: str | None) -> Sampler | None:
-    """The one asked for with its settings; None for the run's own."""
-    from reverie.samplers import Sampler
+def _asked(run: Run, words: list[str], kind: str | None) -> Sampling:
+    """The run's own sampling settings with the sampler and the clipping asked for."""
+    from reverie.recipe import Sampling
 
-    data = config.to_data({"sampler": run.sampler})
+    data = config.to_data(run.recipe.sample)
     if kind is not None:
         data = config.merged(data, {"sampler": {"kind": kind}})
-    for word in words:
-        if not word.removeprefix("sample.").startswith("sampler.") or "=" not in word:
-            raise ValueError(f"{word!r} is not a setting of the sampler; write key=value, such as sampler.order=3")
-        data = config.merged(data, config.parse_override(word.removeprefix("sample.")))
-    if kind is None and not words:
-        return None
-    found = config.from_data(Sampler, data["sampler"], "sampler")
-    assert isinstance(found, Sampler)
+    for word in (word.removeprefix("sample.") for word in words):
+        if not word.startswith(("sampler.", "clip=")) or "=" not in word:
+            raise ValueError(
+                f"{word!r} is not a setting of the sampler, nor clip; write key=value, such as sampler.order=3 or clip=true"
+            )
+        data = config.merged(data, config.parse_override(word))
+    found = config.from_data(Sampling, data, "")
+    assert isinstance(found, Sampling)
     return found
 
 
 def _costs(run: Run, settings: Settings) -> tuple[int, ...]:
-    """The numbers of evaluations that are fitted; a line for those that the sampler cannot make exactly."""
+    """The numbers of evaluations that are fitted; a note for those that the sampler cannot make exactly."""
     from reverie.tuning import planned
 
     sampler = settings.sampler or run.sampler
@@ -116,7 +120,7 @@ def _costs(run: Run, settings: Settings) -> tuple[int, ...]:
     for limit, cost, steps in planned(run, settings):
         made[cost] = steps
         if cost < limit:
-            print(f"{sampler.kind} makes {steps} steps of {cost} evaluations, and none of {limit}: {cost} are fitted")
+            note(f"{sampler.kind} makes {steps} steps of {cost} evaluations, and none of {limit}: {cost} are fitted")
     return tuple(made)
 
 
@@ -167,6 +171,6 @@ def _use(run: Run, made: Tuning) -> str:
     """How samples are drawn with it."""
     from reverie.tuning import words_for
 
-    sampling = replace(run.recipe.sample, sampler=made.sampler, guidance=made.guidance)
+    sampling = replace(run.recipe.sample, sampler=made.sampler, guidance=made.guidance, clip=made.clip)
     words = ["reverie", "sample", str(run.path), *words_for(run, sampling)]
     return f"to use it: {' '.join(words)} --steps {made.counts[-1].steps}"

@@ -69,6 +69,20 @@ def choose(run: Run, sampling: Sampling) -> Choice:
     return Choice(replace(sampling, sampler=sampler, grid=grid), tuned=True, why=why)
 
 
+def tuned(run: Run) -> tuple[Tuning, ...]:
+    """What is tuned, the newest last, with samplers completed as those that are sampled with.
+
+    A file may be older than one of the settings that are completed.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    own = run.recipe.sample
+    return tuple(
+        replace(t, sampler=replace(own, sampler=t.sampler).completed(run.space).sampler) for t in read(run.path)
+    )
+
+
 def _fitting(run: Run, sampling: Sampling) -> Tuning:
     """The one for these settings.
 
@@ -76,7 +90,7 @@ def _fitting(run: Run, sampling: Sampling) -> Tuning:
         ValueError: there is none; the sentence says what there is, and which command makes one.
     """
     command = " ".join(("reverie", "tune", str(run.path), *words_for(run, sampling)))
-    tunings, model = [t for t in read(run.path) if t.counts], model_of(run)
+    tunings, model = [t for t in tuned(run) if t.counts], model_of(run)
     present = [t for t in tunings if t.model == model and t.schedule == run.schedule]
     if not present:
         raise ValueError(
@@ -112,6 +126,8 @@ def words_for(run: Run, sampling: Sampling) -> list[str]:
         words += [f"sampler.{key}={value}" for key, value in chosen.items() if value != default[key]]
     if run.classes and sampling.guidance != own.guidance:
         words += ["--guidance", f"{sampling.guidance:g}"]
+    if sampling.clip != own.clip:
+        words.append(f"clip={str(sampling.clip).lower()}")
     return words
 
 

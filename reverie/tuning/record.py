@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILE = "tuned.json"
+ASIDE = f"{FILE}.damaged"
+"""Where a damaged file is moved before another is written."""
 
 
 class Damaged(ValueError):
@@ -118,7 +120,7 @@ def read(folder: Path) -> tuple[Tuning, ...]:
         if found <= FORMAT:
             return tuple(_tuning(d, f"tunings[{i}]") for i, d in enumerate(_list(data.get("tunings"), "tunings")))
     except (ValueError, OSError) as error:
-        told = str(error).removeprefix(f"{path} is ")
+        told = str(error).removeprefix(f"{path} ").removeprefix("is ")
         raise Damaged(f"{path} is damaged ({told})") from None
     raise ValueError(f"{path} has format {found}, written by a newer Reverie; upgrade: pip install -U reverie")
 
@@ -132,6 +134,15 @@ def write(folder: Path, tunings: Sequence[Tuning]) -> Path:
     path = folder / FILE
     write_json(path, {"format": FORMAT, "tunings": [config.to_data(t) for t in tunings]})
     return path
+
+
+def set_aside(folder: Path) -> Path:
+    """Move the file to `ASIDE`, in place of what was there, and return where it is now.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    return (folder / FILE).replace(folder / ASIDE)
 
 
 def _tuning(data: Plain, where: str) -> Tuning:

@@ -6,7 +6,9 @@ Letters in shapes: B examples, N steps, ... the shape of one example.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,12 +24,12 @@ from reverie.prediction import Prediction
 from reverie.runs import Run
 from reverie.samplers import Sampler
 from reverie.sampling import prior
-from reverie.synthesis import condition, guided, rows_at_once
+from reverie.synthesis import Notice, condition, guided, rows_at_once
 from reverie.tensors import count, host, streams
-from reverie.tuning.choice import effective_guidance
+from reverie.tuning.choice import effective_guidance, tuned
 from reverie.tuning.cost import steps_within
 from reverie.tuning.judging import Judged, judge, standard_grids, steps_to_judge
-from reverie.tuning.record import Count, Damaged, Tuning, model_of, read, write
+from reverie.tuning.record import Count, Damaged, Tuning, model_of, read, set_aside, write
 from reverie.version import __version__
 
 NFE = (5, 6, 8, 10, 15, 20, 30)
@@ -53,6 +55,8 @@ class Settings:
     """The run's own unless given."""
     guidance: float | None = None
     """The run's own unless given."""
+    clip: bool | None = None
+    """The run's own unless given."""
     n: int | None = None
     """Examples to fit to, and as many more to measure on; by the size of one unless given."""
     seed: int = 0
@@ -73,24 +77,32 @@ class Settings:
                 raise ValueError(f"{name} must be at least {least}; given {value}")
 
 
-def tune(run: Run, settings: Settings | None = None, on_progress: OnProgress | None = None) -> Tuning:
+def _warned(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=5)
+
+
+def tune(
+    run: Run, settings: Settings | None = None, on_progress: OnProgress | None = None, notice: Notice = _warned
+) -> Tuning:
     """Fit a grid for each number of evaluations, keep them in the run, and return what it has for these settings.
 
     The fit sees the run's denoiser as sampling does: with guidance and clipping, every class in turn,
     a fixed number of rows at a time on a CPU. The errors are measured on as many examples more. Grids
-    fitted before for the same model and settings stay, but for the counts that are fitted again.
+    fitted before for the same model and settings stay, but for the counts that are fitted again. A damaged
+    file is moved to tuned.json.damaged, and a new one written.
 
     Args:
         run: saved at least once; its network may be on any device.
         settings: `Settings()` unless given.
         on_progress: told how far it is.
+        notice: told of a file that was damaged; a warning unless given.
 
     Raises:
-        ValueError: a sampler that draws noise, guidance for a model without classes, fewer evaluations
-            than one step takes, or a run not saved yet.
+        ValueError: a sampler that draws noise, guidance for a model without classes, clipping of data that are no
+            pixels, fewer evaluations than one step takes, or a run not saved yet.
     """
     settings = Settings() if settings is None else settings
-    return _Tuning(run, settings, on_progress or (lambda done, what: None)).result()
+    return _Tuning(run, settings, on_progress or (lambda done, what: None), notice).result()
 
 
 def planned(run: Run, settings: Settings) -> tuple[tuple[int, int, int], ...]:
@@ -137,14 +149,16 @@ class _Unreminded(Wrapper):
 class _Tuning:
     """One fit: what is fixed before it."""
 
-    def __init__(self, run: Run, settings: Settings, on_progress: OnProgress) -> None:
+    def __init__(self, run: Run, settings: Settings, on_progress: OnProgress, notice: Notice) -> None:
         self.began = time.perf_counter()
-        self.run, self.settings, self.on_progress = run, settings, on_progress
+        self.run, self.settings, self.on_progress, self.notice = run, settings, on_progress, notice
         if settings.guidance not in (None, 1) and not run.classes:
             raise ValueError(f"{run.path} was trained without classes, so nothing is guided; leave guidance out")
         own, self.start = run.recipe.sample, _start(run)
         guidance = effective_guidance(run, own.guidance if settings.guidance is None else settings.guidance)
-        self.sampling = replace(own, sampler=_sampler(run, settings.sampler), guidance=guidance)
+        clip = own.clip if settings.clip is None else settings.clip
+        self.sampling = replace(own, sampler=_sampler(run, settings.sampler), guidance=guidance, clip=clip)
+        self.sampling.check(run.space)
         self.counts = sorted({(cost, steps) for _, cost, steps in planned(run, settings)})
         denoiser, shape = run.denoiser, run.facts.shape
         self.model = model_of(run)
@@ -155,21 +169,35 @@ class _Tuning:
 
     def result(self) -> Tuning:
         """Fit, measure, write."""
-        _before(self.run)  # a newer version's file is refused now, not after the work
+        with suppress(Damaged):
+            read(self.run.path)  # a newer version's file is refused now, not after the work
         self.on_progress(0.0, "looking at the network")
         measuring = self._seconds_to_measure()
         fitted = self._fit(max(1.0, self.settings.seconds - measuring - (time.perf_counter() - self.began)), measuring)
         share = 1 - measuring / max(self.settings.seconds, measuring)
         counts = self._counts(fitted, self._judged(fitted, share))
         self.on_progress(1.0, "done")
-        before, made = _before(self.run), self._empty()  # read only now: another fit may have written meanwhile
+        before, made = self._before(), self._empty()  # read only now: another fit may have written meanwhile
         for tuning in (t for t in before if t.same(made)):
-            made = tuning
+            made = made.merged(tuning.counts)
         made = made.merged(counts)
         write(self.run.path, [*(t for t in before if not t.same(made)), made])
         return made
 
     # ---------------------------------------------------------------------------------- parts
+
+    def _before(self) -> tuple[Tuning, ...]:
+        """What the run has; a damaged file is set aside, and what it holds is kept there.
+
+        Raises:
+            ValueError: a newer version wrote it.
+        """
+        try:
+            return tuned(self.run)
+        except Damaged as error:
+            kept = set_aside(self.run.path)
+            self.notice(f"{error}; it is kept as {kept.name}, and holds all that was tuned before")
+            return ()
 
     def _empty(self) -> Tuning:
         s = self.sampling
@@ -242,15 +270,3 @@ class _Tuning:
             Count(cost, each.steps, each.times, each.errors, {**about, "grid": each.kept}, each.weights)
             for (cost, _), each in zip(self.counts, judged, strict=True)
         ]
-
-
-def _before(run: Run) -> tuple[Tuning, ...]:
-    """What the run has; of a damaged file nothing, which is then written anew.
-
-    Raises:
-        ValueError: a newer version wrote it.
-    """
-    try:
-        return read(run.path)
-    except Damaged:
-        return ()
