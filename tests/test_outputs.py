@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from toys import MLP, SHORT, cli, trained
 
-from reverie.outputs import array, check_output
+from reverie.outputs import Output, array, check_output
 from reverie.pictures import read_metadata, sheet
 from reverie.runs import load
+from reverie.synthesis import Drawn
 
 
 def drawn(out, *words):
@@ -105,6 +106,27 @@ def test_an_array_has_its_channels_last():
     assert np.array_equal(array(x, True), x.permute(0, 2, 3, 1))
     assert array(x, True).flags.c_contiguous
     assert np.array_equal(array(x, False), x)
+
+
+@pytest.mark.parametrize(("suffix", "needed"), [(".npy", 1), (".gif", 3)])
+def test_samples_are_decoded_on_the_host(tmp_path, suffix, needed):
+    """A batch may have left no memory for it on its device."""
+    copies = []
+
+    class Far:
+        """x on a device where nothing can be computed any more."""
+
+        def cpu(self):
+            copies.append(torch.full((2, 1, 8, 8), 1.0))
+            return copies[-1]
+
+    run = load(trained())
+    output = Output(tmp_path / f"a{suffix}", run.space, run.facts, (None, None), {})
+    for step in range(3):
+        output.take(Drawn(0, step, 2, Far()))
+    assert len(copies) == needed
+    output.write()
+    assert output.path.is_file()
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])

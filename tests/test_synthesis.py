@@ -263,6 +263,21 @@ def test_on_an_accelerator_guidance_is_one_evaluation_of_twice_the_batch():
     assert rows == [8] * 6  # two batches of three steps, the second padded
 
 
+@pytest.mark.parametrize(("n", "most"), [(1, 1), (3, 4), (4, 4), (5, 8), (700, 512)])
+def test_on_an_accelerator_the_network_sees_no_more_rows_than_samples_need(n, most):
+    """The next power of two, and the batch at the most."""
+    rows = []
+
+    def x0(x, t):
+        rows.append(len(x))
+        return x
+
+    request = Request((None,) * n, batch=512)
+    states = denoise(Stub(Flow(), x0), (2,), Sampling(DDIM(), Uniform(3)), request, "meta")
+    assert sum(len(state.x) for state in states if state.finished) == n
+    assert set(rows) == {most}
+
+
 def test_a_batch_may_be_chosen_ahead_so_that_all_calls_have_as_many_rows(monkeypatch):
     rows = []
 

@@ -176,6 +176,10 @@ def test_half_a_file_is_damage_and_one_of_a_newer_version_is_none(run):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(Damaged, match="not well-formed"):
         read(run.path)
+    path.write_text("[1, 2]")
+    with pytest.raises(Damaged, match=r"damaged \(must hold a table of settings, not list\)$") as caught:
+        read(run.path)
+    assert str(caught.value).count(str(path)) == 1
     path.write_text('{"format": 99}')
     with pytest.raises(ValueError, match="format 99, written by a newer Reverie") as caught:
         read(run.path)
@@ -258,7 +262,7 @@ def test_clipping_is_another_denoiser(run):
     write(run.path, [tuning(run)])
     found = choose(run, replace(run.recipe.sample, clip=True))
     assert not found.tuned
-    assert "not for adams, clipped" in found.note
+    assert f"not for adams, clipped; `reverie tune {run.path} clip=true` fits one" in found.note
 
 
 def test_other_weights_make_it_stale_until_they_come_back(run):
@@ -367,10 +371,43 @@ def test_tuning_again_keeps_the_other_counts_and_settings(run):
     assert {k for k, v in hashes(run.path).items() if before.get(k) != v} == {FILE}
 
 
-def test_damage_is_written_over(run):
-    (run.path / FILE).write_text("{")
-    made = tune(run, Settings(nfe=(3,), **QUICK))
-    assert read(run.path) == (made,)
+@pytest.mark.parametrize("clip", [None, False, True])
+def test_clipping_is_the_runs_own_unless_given(run, clip):
+    made = tune(run, Settings(nfe=(3,), clip=clip, **QUICK))
+    assert made.clip == bool(clip)
+    own = replace(run.settings(steps=3), grid=Uniform(3))
+    assert [choose(run, replace(own, clip=c)).tuned for c in (False, True)] == [not clip, bool(clip)]
+
+
+def test_damage_is_kept_beside_what_is_written_anew(run):
+    """The newest damage where there is some already."""
+    for old in ("{", json.dumps({"format": 1, "tunings": [{"sampler": {"kind": "magic"}}]})):
+        (run.path / FILE).write_text(old)
+        with pytest.warns(RuntimeWarning, match=rf"{FILE} is damaged \(.*\); it is kept as {FILE}.damaged") as caught:
+            made = tune(run, Settings(nfe=(3,), **QUICK))
+        assert caught[0].filename == __file__
+        assert read(run.path) == (made,)
+        assert (run.path / f"{FILE}.damaged").read_text() == old
+    told = []
+    tune(run, Settings(nfe=(2,), **QUICK), notice=told.append)
+    assert told == []
+
+
+def test_a_file_without_what_a_run_completes_still_serves(run):
+    """As one of before the sampler had that field; a fit then goes on with it."""
+    assert None not in (run.sampler.std, run.sampler.density)
+    bare = replace(run.sampler, density=None)
+    write(run.path, [tuning(run, bare), tuning(run, Adams(order=2))])
+    damage(run.path / FILE, lambda d: d["tunings"][0]["sampler"].pop("density"))
+    made = run.settings(steps=4)
+    assert made.grid(run.schedule).tolist() == list(FOUR)
+    assert made.sampler == run.sampler
+    assert isinstance(run.settings(Adams(order=2), steps=4).grid, Tuned)
+    write(run.path, [*read(run.path), tuning(run).merged([Count(3, 3, (1.0, 0.6, 0.2, 0.0))])])
+    fitted = tune(run, Settings(nfe=(5,), **QUICK))
+    assert [c.evaluations for c in fitted.counts] == [2, 3, 4, 5]
+    assert fitted.sampler == run.sampler
+    assert len(read(run.path)) == 2
 
 
 def test_a_self_conditioned_model_is_tuned_as_it_is_sampled(tmp_path):

@@ -35,9 +35,9 @@ NOISY: dict[str, tuple[str, dict[str, Any]]] = {
 CLIPPED_N = 256
 CLIPPED_BUDGETS = (5, 6, 8, 10, 15, 20, 30, 50)
 CLIPPED: dict[str, tuple[str, dict[str, Any]]] = {
+    "`adams`, `density=false`": ("adams", {"density": False}),
+    "`adams`, `density=false`, of order 3": ("adams", {"order": 3, "density": False}),
     "`adams`": ("adams", {}),
-    "`adams` of order 3": ("adams", {"order": 3}),
-    "`adams` of order 2": ("adams", {"order": 2}),
     "`dpmpp_2m`": ("dpmpp", {"order": 2}),
     "`unipc`": ("unipc", {}),
     "`deis`": ("deis", {}),

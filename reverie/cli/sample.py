@@ -111,7 +111,7 @@ def sample(
     batch: Annotated[
         int | None,
         typer.Option(
-            help="How many at a time; fitted to memory if left out. Changes no sample, but for rounding on a GPU."
+            help="How many at a time; fitted to memory if left out. Changes no sample (on a GPU, to rounding)."
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,

@@ -103,7 +103,8 @@ def _asked(run: Run, words: list[str], kind: str | None) -> Sampling:
     for word in (word.removeprefix("sample.") for word in words):
         if not word.startswith(("sampler.", "clip=")) or "=" not in word:
             raise ValueError(
-                f"{word!r} is not a setting of the sampler, nor clip; write key=value, such as sampler.order=3 or clip=true"
+                f"{word!r} is not a setting of a fit; write key=value with one of the sampler, such as sampler.order=3, "
+                "or clip=true"
             )
         data = config.merged(data, config.parse_override(word))
     found = config.from_data(Sampling, data, "")

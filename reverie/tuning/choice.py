@@ -77,10 +77,8 @@ def tuned(run: Run) -> tuple[Tuning, ...]:
     Raises:
         ValueError: as `read`.
     """
-    own = run.recipe.sample
-    return tuple(
-        replace(t, sampler=replace(own, sampler=t.sampler).completed(run.space).sampler) for t in read(run.path)
-    )
+    own, space = run.recipe.sample, run.space
+    return tuple(replace(t, sampler=replace(own, sampler=t.sampler).completed(space).sampler) for t in read(run.path))
 
 
 def _fitting(run: Run, sampling: Sampling) -> Tuning:

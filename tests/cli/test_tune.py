@@ -3,8 +3,9 @@
 import json
 import re
 
+import numpy as np
 import pytest
-from toys import begun, cli, copied, trained
+from toys import MLP, SHORT, begun, cli, copied, trained
 
 from reverie.pictures import read_metadata
 from reverie.runs import load
@@ -74,17 +75,18 @@ def test_a_grid_that_is_asked_for_wins(tuned, tmp_path):
 def test_where_it_does_not_serve_one_line_says_so(tuned, tmp_path):
     path, _ = tuned
     asked = ("sample", path, "-n", "2", "--steps", "2", "--out", tmp_path / "c.png")
-    first, second = cli(*asked).out.splitlines()
-    assert first.startswith("the grid is uniform, not a tuned one: it was fitted for ddim, not for adams; ")
-    assert second.startswith("wrote ")
+    shown = cli(*asked)
+    assert shown.err.startswith("note: the grid is uniform, not a tuned one: it was fitted for ddim, not for adams; ")
+    assert len(shown.err.splitlines()) == len(shown.out.splitlines()) == 1
+    assert shown.out.startswith("wrote ")
     assert (
         "uniform, not a tuned one: it was fitted with guidance 1.5, not 3"
-        in cli(*asked, "--sampler", "ddim", "--guidance", "3").out
+        in cli(*asked, "--sampler", "ddim", "--guidance", "3").err
     )
-    near = cli(*asked, "--sampler", "ddim", "--guidance", "2").out
-    assert near.startswith("the grid was tuned with guidance 1.5, not 2; ")
+    near = cli(*asked, "--sampler", "ddim", "--guidance", "2").err
+    assert near.startswith("note: the grid was tuned with guidance 1.5, not 2; ")
     assert read_metadata(tmp_path / "c.png")["sampling"]["grid"]["kind"] == "tuned"
-    assert cli(*asked, "--sampler", "ancestral").out.startswith("wrote ")
+    assert cli(*asked, "--sampler", "ancestral").err == ""
 
 
 def test_the_tuned_grid_may_be_insisted_on(tuned, tmp_path):
@@ -107,10 +109,10 @@ def test_training_on_makes_it_stale(tmp_path):
     from toys import TOY
 
     assert cli("train", *TOY, "train.steps=14", "--out", path).code == 0
-    said = cli("sample", path, "-n", "2", "--sampler", "ddim", "--steps", "2").out
+    said = cli("sample", path, "-n", "2", "--sampler", "ddim", "--steps", "2").err
     assert "fitted to other weights than the run has now" in said.splitlines()[0]
     assert cli("tune", path, "--nfe", "2", "--sampler", "ddim", *QUICK).code == 0
-    assert cli("sample", path, "-n", "2", "--sampler", "ddim", "--steps", "2").out.startswith("wrote ")
+    assert cli("sample", path, "-n", "2", "--sampler", "ddim", "--steps", "2").err == ""
     assert load(path).recipe.train.steps == 14
 
 
@@ -120,13 +122,41 @@ def test_settings_of_the_sampler(tmp_path):
     assert f"reverie sample {path} --sampler adams sampler.order=2 --steps 3" in said
     assert read(path)[0].sampler.order == 2
     assert read(path)[0].guidance == 2
-    assert cli("sample", path, "--sampler", "adams", "sampler.order=2", "-n", "2").out.startswith("wrote ")
+    assert cli("sample", path, "--sampler", "adams", "sampler.order=2", "-n", "2").err == ""
+
+
+def test_the_remedy_for_clipping_is_the_command_that_a_note_tells(tmp_path):
+    path = copied(tmp_path / "run")
+    assert cli("tune", path, "--nfe", "2", *QUICK).code == 0
+    asked = ("sample", path, "-n", "2", "--steps", "2", "clip=true", "--out", tmp_path / "a.png")
+    remedy = re.search("`reverie (.*)` fits one", cli(*asked).err)[1]
+    assert remedy == f"tune {path} clip=true"
+    said = cli(*remedy.split(), "--nfe", "2", *QUICK).out
+    assert f"to use it: reverie sample {path} clip=true --steps 2" in said
+    assert [t.clip for t in read(path)] == [False, True]
+    assert cli(*asked).err == ""
+    assert read_metadata(tmp_path / "a.png")["sampling"]["grid"]["kind"] == "tuned"
+
+
+def test_clipping_is_for_pixels(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32))
+    assert cli("train", tmp_path / "x.npy", *MLP, *SHORT, "--out", tmp_path / "run").code == 0
+    assert "these data are not 8-bit images" in cli("tune", tmp_path / "run", "clip=true", *QUICK).sentence
+
+
+def test_a_damaged_file_is_kept_and_that_is_said(tmp_path):
+    path = copied(tmp_path / "run")
+    (path / FILE).write_text("{")
+    result = cli("tune", path, "--nfe", "2", *QUICK)
+    assert result.code == 0
+    assert result.err.startswith(f"note: {path / FILE} is damaged (not well-formed")
+    assert (path / f"{FILE}.damaged").read_text() == "{"
 
 
 def test_counts_that_cannot_be_made_are_said(tmp_path):
     path = copied(tmp_path / "run")
-    said = cli("tune", path, "--nfe", "4,5", "--sampler", "heun", *QUICK).out
-    assert "heun makes 2 steps of 3 evaluations, and none of 4: 3 are fitted" in said
+    said = cli("tune", path, "--nfe", "4,5", "--sampler", "heun", *QUICK).err
+    assert "note: heun makes 2 steps of 3 evaluations, and none of 4: 3 are fitted" in said
     assert [c.evaluations for c in read(path)[0].counts] == [3, 5]
 
 
@@ -142,8 +172,10 @@ def test_counts_that_cannot_be_made_are_said(tmp_path):
         (("--sampler", "ancestral"), "ancestral, draws noise"),
         (("sampler.order=nine",), "sampler.order must be int; given 'nine'"),
         (("sampler.eta=0.5",), "unknown setting sampler.eta; adams has: order, std"),
-        (("steps=5",), "'steps=5' is not a setting of the sampler"),
+        (("steps=5",), "'steps=5' is not a setting of a fit"),
         (("sampler",), "'sampler' is not a setting"),
+        (("clip",), "'clip' is not a setting of a fit; .* or clip=true"),
+        (("clip=maybe",), "clip must be bool; given 'maybe'"),
         (("--guidance", "-1"), "guidance must be at least 0"),
         (("-n", "1"), "n must be at least 2"),
         (("--seed", "-1"), "seed must be at least 0"),
@@ -152,7 +184,7 @@ def test_counts_that_cannot_be_made_are_said(tmp_path):
     ],
 )
 def test_bad_input_is_a_sentence(words, says):
-    assert says in cli("tune", trained(), *words).sentence
+    assert re.search(says, cli("tune", trained(), *words).sentence)
     assert not (trained() / FILE).exists()
 
 
