@@ -15,8 +15,8 @@ from reverie import config
 from reverie.cli.notes import note
 
 if TYPE_CHECKING:
-    from reverie.runs import Run
     from reverie.recipe import Sampling
+    from reverie.runs import Run
     from reverie.tuning import Settings, Tuning
     from reverie.tuning.tuner import OnProgress
 
@@ -103,8 +103,7 @@ def _asked(run: Run, words: list[str], kind: str | None) -> Sampling:
     for word in (word.removeprefix("sample.") for word in words):
         if not word.startswith(("sampler.", "clip=")) or "=" not in word:
             raise ValueError(
-                f"{word!r} is not a setting of a fit; write key=value with one of the sampler, such as sampler.order=3, "
-                "or clip=true"
+                f"{word!r} is not a setting of a fit; write key=value, such as sampler.order=3 or clip=true"
             )
         data = config.merged(data, config.parse_override(word))
     found = config.from_data(Sampling, data, "")
