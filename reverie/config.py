@@ -58,10 +58,8 @@ class Part:
         if kind:
             cls.kind, known = kind, cls._kinds.get(kind, cls)
             if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(
-                    f"{cls.family} {kind!r} is {known.__module__}.{known.__qualname__} already; give {cls.__qualname__} "
-                    "another kind"
-                )
+                owner = f"{known.__module__}.{known.__qualname__}"
+                raise ValueError(f"{cls.family} {kind!r} is {owner} already; give {cls.__qualname__} another kind")
             cls._kinds[kind] = cls
             cls._aliases.update({name: (kind, dict(given)) for name, given in (aliases or {}).items()})
 
