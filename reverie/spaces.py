@@ -58,7 +58,8 @@ class Pixels(Space, kind="pixels"):
 
     bounded: ClassVar[bool] = True
     quantum: ClassVar[float] = 1.0
-    spread: ClassVar[float] = 0.5
+    spread: ClassVar[float] = 0.6
+    """Between that of photographs, 0.5, and of drawings on a plain ground, 0.7."""
 
     def encode(self, data: Tensor) -> Tensor:
         return data.to(torch.float32) / 127.5 - 1

@@ -174,7 +174,7 @@ def test_the_sampler_is_told_of_the_data_what_it_was_not_told():
         return compose([{"data": "digits"}, layer]).completed(*data).sample
 
     image, table = sampling({}, (1, 8, 8), True), sampling({}, (5,), False)
-    assert (image.sampler, image.grid.std) == (Adams(4, 0.5, density=False), 0.5)
+    assert (image.sampler, image.grid.std) == (Adams(4, 0.6, density=False), 0.6)
     assert (table.sampler, table.grid.std) == (Adams(4, 1.0, density=True), 1.0)
     own = {"sample": {"sampler": {"kind": "adams", "std": 0.3, "density": True}}}
     assert sampling(own, (1, 8, 8), True).sampler == Adams(4, 0.3, density=True)

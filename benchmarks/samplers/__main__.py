@@ -100,7 +100,7 @@ def measured(part: str, told: argparse.Namespace, save: Callable[[dict[str, Any]
         made = [
             sampled(n, trained(n, told.runs, told.train_seconds), told.seed, g) for n in chosen for g in (False, True)
         ]
-        return errors(made, [s for s in (*peers(), *ours.settings()) if s.strong], NETWORK_BUDGETS, 3 * fit, save)
+        return errors(made, [s for s in (*peers(), *ours.settings()) if s.strong], NETWORK_BUDGETS, 8 * fit, save)
     if part == "convergence":
         from benchmarks.samplers.convergence import curves
 
@@ -166,7 +166,7 @@ def main() -> None:
         "--fit-seconds",
         type=float,
         default=15,
-        help="to fit the grids of a mixture, at most; three times as much for a network",
+        help="to fit the grids of a mixture, at most; eight times as much for a network",
     )
     parser.add_argument("--no-fit", action="store_true", help="no fitted grids")
     parser.add_argument("--timing-seconds", type=float, default=120, help="for all loops together")

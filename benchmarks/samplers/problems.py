@@ -225,7 +225,7 @@ def sampled(network: Network, out: Path, seed: int, guided: bool) -> Problem:
         tolerance=1e-6,
         cache=out.parent / f"{model[:16]}-{seed}-{guidance:g}",
         network=True,
-        spread=0.5,
+        spread=0.6,
         practice=other,
         practice_cond=cond,
     )
