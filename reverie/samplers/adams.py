@@ -15,6 +15,9 @@ from reverie.samplers.interpolation import plain
 from reverie.samplers.multistep import Multistep, Weights
 from reverie.schedules import Level
 
+_SHORT, _LONG = 0.25, 0.38
+"""Steps up to which all values count, and from which on the newest alone."""
+
 
 @dataclass(frozen=True)
 class Adams(Multistep, kind="adams"):
@@ -44,6 +47,10 @@ class Adams(Multistep, kind="adams"):
     g. So it is with x0 clipped to a range. Without a density the method is of one order less, and the
     last step from theta goes through its newest two values; with the weight min(1/2, 12 theta^2) that of
     0 is one more, as extrapolation over a long step is worse than either.
+
+    Polynomials through several values are no help over long steps: a few samples, near where modes part, would be
+    thrown off. From steps of 0.25 on, ever more of the step, and from 0.38 on all of it, is of order 2. So it is with 6
+    equal steps and fewer. Without a density it is not needed.
 
     A single step from beyond theta = pi / 4 to the data is DDIM's.
 
@@ -98,11 +105,17 @@ class Adams(Multistep, kind="adams"):
 
     def predictor(self, nodes: Level, s: Level) -> Weights:
         (theta, r), (end, r_s) = self._angle(nodes), self._angle(s)
-        w, m = torch.ones_like(end), (_without_density if self.density is False else _with_density)(theta, end)
+        w, m = torch.ones_like(end), self._integral(theta, end)
         if len(theta) == 1:  # a single step over most of the way: DDIM's
             whole = (end == 0) & (theta[0] > math.pi / 4)
             w, m = torch.where(whole, theta[0].cos(), w), torch.where(whole, -theta.sin(), m)
         return Weights(w * r_s / r[0], r_s * m)
+
+    def _integral(self, theta: Tensor, end: Tensor) -> Tensor:
+        """The predictor's weights of g at theta (k, ...), newest first, for a step to the end."""
+        if self.density is False:
+            return _without_density(theta, end)
+        return _mixed(_with_density(theta, end), _with_density(theta[:1], end), theta[0] - end)
 
     def corrector(self, nodes: Level) -> Weights | None:
         if self._nodes == 1:
@@ -112,7 +125,17 @@ class Adams(Multistep, kind="adams"):
         if 2 < len(theta) < self._nodes:  # all that is known since the start: earlier steps are taken again
             m = plain(theta, theta[-1], theta[0])
             m[1:] -= plain(theta[1:], theta[-1], theta[1])
+        if self.density is not False:
+            m = _mixed(m, plain(theta[:2], theta[1], theta[0]), theta[1] - theta[0])
         return Weights(r[0] / r[1], r[0] * m)
+
+
+def _mixed(m: Tensor, few: Tensor, h: Tensor) -> Tensor:
+    """Weights (k, ...) and, the longer the step h, those of fewer values."""
+    share = ((_LONG - h) / (_LONG - _SHORT)).clamp(0, 1)
+    low = torch.zeros_like(m)
+    low[: len(few)] = few
+    return share * m + (1 - share) * low
 
 
 def _to_zero(theta: Tensor, end: Tensor) -> Tensor:
