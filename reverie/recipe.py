@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -125,12 +125,12 @@ class Sampling:
         if self.clip and not space.bounded:
             raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
 
-    def completed(self, space: Space) -> Sampling:
+    def completed(self, space: Space, shape: Sequence[int]) -> Sampling:
         """With what the data say filled in, where a sampler or a grid asks for it and was not told.
 
-        `std` is the spread of the data. They have a `density` unless they lie on a grid.
+        `std` is the scale of data of this shape. They have a `density` unless they lie on a grid.
         """
-        told = {"std": space.spread, "density": space.quantum == 0}
+        told = {"std": space.scale(shape), "density": space.quantum == 0}
         made = self
         for name in ("sampler", "grid"):
             part = getattr(self, name)
@@ -192,7 +192,7 @@ class Recipe:
             )
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")
-        sample = dataclasses.replace(self.sample.completed(space), clip=self.sample.clip and space.bounded)
+        sample = dataclasses.replace(self.sample.completed(space, shape), clip=self.sample.clip and space.bounded)
         return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample)
 
 

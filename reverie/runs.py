@@ -310,7 +310,7 @@ class Run:
             sampler=own.sampler if sampler is None else sampler,
             grid=chosen if steps is None else chosen.with_steps(steps),
             guidance=own.guidance if guidance is None else guidance,
-        ).completed(self.space)
+        ).completed(self.space, self.facts.shape)
         return self._tuned(made) if grid is None else made
 
     def _tuned(self, sampling: Sampling) -> Sampling:

@@ -176,5 +176,6 @@ def test_the_sampler_is_told_of_the_data_what_it_was_not_told():
     image, table = sampling({}, (1, 8, 8), True), sampling({}, (5,), False)
     assert (image.sampler, image.grid.std) == (Adams(4, 0.6, density=False), 0.6)
     assert (table.sampler, table.grid.std) == (Adams(4, 1.0, density=True), 1.0)
+    assert sampling({}, (3, 32, 32), True).grid.std == pytest.approx(0.6 * 2)  # 16 times the pixels of 8 x 8
     own = {"sample": {"sampler": {"kind": "adams", "std": 0.3, "density": True}}}
     assert sampling(own, (1, 8, 8), True).sampler == Adams(4, 0.3, density=True)

@@ -100,7 +100,7 @@ def told(problem: Problem, sampler: Sampler, grid: Grid) -> tuple[Sampler, Grid]
     """Both with what a run fills in: that of a network says its data are pixels; mixtures are of variance 1."""
     if not problem.network:
         return sampler, grid
-    sample = Sampling(sampler, grid).completed(Pixels())
+    sample = Sampling(sampler, grid).completed(Pixels(), problem.noise.shape[1:])
     return sample.sampler, sample.grid
 
 
@@ -160,7 +160,8 @@ def fitted(problem: Problem, budgets: Sequence[int], seconds: float, weights: bo
     from reverie.tuning import Count, Tuning, grid_of, judge, sampler_of, standard_grids
 
     schedule = STARTS[problem.start]
-    sampler, _ = told(problem, ours(), reverie.Angle())
+    sampler, standard = told(problem, ours(), reverie.Angle())
+    assert isinstance(standard, reverie.Angle)
     assert problem.practice is not None
     f, practice, cond = problem.make(schedule), problem.practice, problem.practice_cond
     held = torch.randn(practice.shape, generator=torch.Generator().manual_seed(HELD), dtype=DOUBLE)
@@ -175,7 +176,7 @@ def fitted(problem: Problem, budgets: Sequence[int], seconds: float, weights: bo
         found,
         lambda t: schedule.at(t, like=held).sigma * held,
         cond,
-        standards=standard_grids(problem.spread, 1.0),
+        standards=standard_grids(standard.std or 1.0, 1.0),
     )
     counts = tuple(Count(evaluations(sampler, j.steps), j.steps, j.times, weights=j.weights) for j in judged)
     tuning = Tuning(problem.name, sampler, 1.0, False, schedule, counts)

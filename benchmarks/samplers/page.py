@@ -30,7 +30,7 @@ Written by `python -m benchmarks.samplers` from what it measured; every table in
 The error of a sample is its distance, root mean square over coordinates, from the exact solution of the flow ODE
 begun at the same noise and level. The mixtures have exact denoisers and data of variance 1; each library is told the
 exact denoiser at exactly the level it believes to be at, and is judged against the solution of its own start. The
-best peer is the best of about a hundred settings of diffusers, k-diffusion and azula, chosen anew for each problem,
+best peer is the best of more than a hundred settings of diffusers, k-diffusion and azula, chosen anew for each problem,
 number of evaluations and figure (settings that begin at sigma / alpha below 50 are left out: they solve less than
 the problem). Ratios are the peer's error over Reverie's: above 1, Reverie is closer."""
 

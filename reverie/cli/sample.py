@@ -196,7 +196,7 @@ def _settings(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
         guidance=settings.guidance if guidance is None else guidance,
-    ).completed(run.space)
+    ).completed(run.space, run.facts.shape)
     by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
     return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
 

@@ -77,8 +77,11 @@ def tuned(run: Run) -> tuple[Tuning, ...]:
     Raises:
         ValueError: as `read`.
     """
-    own, space = run.recipe.sample, run.space
-    return tuple(replace(t, sampler=replace(own, sampler=t.sampler).completed(space).sampler) for t in read(run.path))
+
+    def completed(sampler: Sampler) -> Sampler:
+        return replace(run.recipe.sample, sampler=sampler).completed(run.space, run.facts.shape).sampler
+
+    return tuple(replace(t, sampler=completed(t.sampler)) for t in read(run.path))
 
 
 def _fitting(run: Run, sampling: Sampling) -> Tuning:
@@ -117,8 +120,8 @@ def _apart(a: float, b: float) -> float:
 def words_for(run: Run, sampling: Sampling) -> list[str]:
     """What the command line of `sample` and `tune` is told of these settings; nothing of what is the run's own."""
     own, sampler, words = run.recipe.sample, sampling.sampler, []
-    if sampler != own.completed(run.space).sampler:
-        plain = replace(own, sampler=type(sampler)()).completed(run.space).sampler
+    if sampler != own.completed(run.space, run.facts.shape).sampler:
+        plain = replace(own, sampler=type(sampler)()).completed(run.space, run.facts.shape).sampler
         default, chosen = config.to_data(plain), config.to_data(sampler)
         words = ["--sampler", sampler.kind]
         words += [f"sampler.{key}={value}" for key, value in chosen.items() if value != default[key]]

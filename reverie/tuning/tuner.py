@@ -118,7 +118,9 @@ def planned(run: Run, settings: Settings) -> tuple[tuple[int, int, int], ...]:
 def _sampler(run: Run, sampler: Sampler | None) -> Sampler:
     """The sampler to fit for, if it solves the flow ODE."""
     own = run.recipe.sample
-    chosen = replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space).sampler
+    chosen = (
+        replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space, run.facts.shape).sampler
+    )
     if not chosen.deterministic:
         whose = "the run's sampler, " if sampler is None else ""
         raise ValueError(
@@ -214,7 +216,7 @@ class _Tuning:
         return prior(self.f.schedule, t, noise, lambda like: noise)
 
     def _standards(self) -> dict[str, Grid]:
-        return standard_grids(self.run.space.spread, self.start)
+        return standard_grids(self.run.space.scale(self.run.facts.shape), self.start)
 
     def _seconds_to_measure(self) -> float:
         """About how long the measurement takes, from the second of two evaluations."""
