@@ -128,6 +128,7 @@ def sample(
     from reverie.devices import usable
     from reverie.outputs import Output, check_output
     from reverie.runs import load
+    from reverie.samplers import Weighed
     from reverie.synthesis import Request, denoise, sized, times_of
 
     opened = load(run)
@@ -164,7 +165,9 @@ def sample(
             output.take(drawn)
             progress.update(task, completed=drawn.done)
     output.write()
-    made = f"{_count(n, 'sample')}, {settings.sampler.kind}, {_count(number, 'step')}"
+    used = settings.sampler
+    method = f"{used.method.kind} with tuned weights" if isinstance(used, Weighed) else used.kind
+    made = f"{_count(n, 'sample')}, {method}, {_count(number, 'step')}"
     print(f"wrote {path}: {made}, {time.perf_counter() - began:.1f} s")
 
 

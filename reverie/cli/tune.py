@@ -173,4 +173,5 @@ def _use(run: Run, made: Tuning) -> str:
 
     sampling = replace(run.recipe.sample, sampler=made.sampler, guidance=made.guidance, clip=made.clip)
     words = ["reverie", "sample", str(run.path), *words_for(run, sampling)]
-    return f"to use it: {' '.join(words)} --steps {made.counts[-1].steps}"
+    few = min((count.steps for count in made.counts), key=lambda n: abs(n - 10))
+    return f"to use it: {' '.join(words)} --steps {few}"
