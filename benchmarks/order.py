@@ -7,7 +7,7 @@ log2(e(N) / e(2 N)). Samplers that work to a tolerance are left out. Prints a ta
 commit and machine.
 
     python benchmarks/order.py                                 # results/order.md, about two minutes
-    python benchmarks/order.py --steps 16 --out /tmp/order.md  # N = 16, 32, 64, 128
+    python benchmarks/order.py --steps 16 --out order.md      # N = 16, 32, 64, 128
 """
 
 import argparse
