@@ -1,4 +1,4 @@
-"""What a denoiser is told besides x and t.
+"""What a denoiser is told besides x and t: `Cond`, a batch of it, and `Conditions`, what there will be.
 
 Letters in shapes: B batch, C' channels of a conditioning image, L tokens, E width.
 """
@@ -10,6 +10,33 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Which fields of a `Cond` a network is built to read, and their sizes; 0 or False: not that one.
+
+    Raises:
+        ValueError: a size is negative, or there is a level of noise and nothing that it could lie on.
+    """
+
+    classes: int = 0
+    """`label` is one of 0..classes - 1."""
+    vector: int = 0
+    """E of `vector`."""
+    tokens: int = 0
+    """E of `tokens`; a `mask` may come with them."""
+    image: int = 0
+    """C' of `image`, whose other axes are those of x."""
+    level: bool = False
+    """Whether there is a `level`."""
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "vector", "tokens", "image"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of conditions must be at least 0, which is none; given {getattr(self, name)}")
+        if self.level and not (self.image or self.vector):
+            raise ValueError("conditions have a level of noise, and no image or vector that it lies on; give one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from reverie import config
+from reverie.conditioning import Conditions
 from reverie.data import Data, Examples
 from reverie.denoiser import Denoiser
 from reverie.faster import Precision, cast, checked_precision
@@ -98,7 +99,7 @@ def network(recipe: Recipe, facts: Facts) -> Denoiser:
     with global_randomness(recipe.train.seed, 0):
         net = recipe.net.build(
             facts.shape,
-            classes=len(facts.classes) if recipe.labels else 0,
+            Conditions(classes=len(facts.classes) if recipe.labels else 0),
             inputs=2 if recipe.loss.self_conditions else 1,
             outputs=recipe.parameterization.outputs,
         )

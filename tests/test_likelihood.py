@@ -17,7 +17,7 @@ from helpers import (
 )
 
 from reverie import likelihood
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 from reverie.denoiser import Denoiser, Rescheduled
 from reverie.exact import GaussianMixture
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
@@ -240,7 +240,7 @@ NETS = named(
 
 def network(config, parameterization, schedule) -> Denoiser:
     """In float32, with weights as if trained a little."""
-    net = config.build(IMAGE, classes=3).eval()
+    net = config.build(IMAGE, Conditions(classes=3)).eval()
     g = seeded(11)
     for p in net.parameters():
         p.data.add_(0.1 * torch.randn(p.shape, generator=g))

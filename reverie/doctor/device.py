@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 from reverie.denoiser import Denoiser
 from reverie.doctor.finding import Check, Seen, Undefined, defaults, over
 from reverie.grids import Uniform
@@ -75,7 +75,7 @@ def built(config: NetConfig) -> tuple[Denoiser, tuple[int, ...]]:
     if shape is None:
         raise Undefined("it takes none of the shapes tried")
     with global_randomness(17):
-        net = config.build(shape, classes=CLASSES)
+        net = config.build(shape, Conditions(classes=CLASSES))
         with torch.no_grad():
             for p in net.parameters():
                 p.add_(0.05 * torch.randn_like(p))

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond
-from reverie.nets.base import NetConfig, a_fraction, at_least_one, is_image
-from reverie.nets.blocks import SelfAttention, modulate, padded, zeroed
-from reverie.nets.embeddings import Conditioning, grid_positions
+from reverie.conditioning import Conditions
+from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, is_image
+from reverie.nets.embeddings import Embedded, grid_positions
+from reverie.nets.kernels import layer_norm
+from reverie.nets.layers import Attention, Linear, zeroed
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class DiTConfig(NetConfig, kind="dit"):
         """Images."""
         return is_image(shape)
 
-    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> DiT:
+    def build(self, shape: tuple[int, ...], conditions: Conditions = NOTHING, inputs: int = 1, outputs: int = 1) -> DiT:
         """A `DiT` for images of `shape` (C, H, W)."""
         self.require(shape)
-        return DiT(self, shape, classes, inputs, outputs)
+        return DiT(self, shape, conditions, inputs, outputs)
 
 
-class DiT(nn.Module):
+class DiT(Backbone):
     """A transformer over patches, its blocks modulated by the time label and the class (adaLN-zero).
 
     Patches get a linear map and fixed sines and cosines of their row and column. Images of any size:
@@ -64,33 +65,25 @@ class DiT(nn.Module):
     positions: Tensor
 
     def __init__(
-        self, config: DiTConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+        self, config: DiTConfig, shape: tuple[int, ...], conditions: Conditions, inputs: int, outputs: int
     ) -> None:
         """`shape` is (C, H, W), the only one that the network then takes."""
-        super().__init__()
-        channels, height, width = shape
-        self.patch, self.shape = config.patch, (inputs * channels, height, width)
-        self.rows, self.columns = -(-height // config.patch), -(-width // config.patch)
-        self.conditioning = Conditioning(config.width, classes)
-        self.enter = nn.Linear(inputs * channels * config.patch**2, config.width)
-        positions = grid_positions(self.rows, self.columns, config.width)
+        super().__init__(shape, conditions, config.width, inputs, outputs, multiple=config.patch)
+        self.patch = config.patch
+        self.rows, self.columns = (-(-n // config.patch) for n in shape[1:])
+        self.enter = Linear(self.channels_in * config.patch**2, config.width)
+        positions = grid_positions((self.rows, self.columns), config.width)
         self.register_buffer("positions", positions, persistent=False)
         self.blocks = nn.ModuleList(DiTBlock(config) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width, eps=1e-6, elementwise_affine=False)
-        self.modulation = zeroed(nn.Linear(config.width, 2 * config.width))
-        self.out = zeroed(nn.Linear(config.width, outputs * channels * config.patch**2))
+        self.modulation = zeroed(Linear(config.width, 2 * config.width))
+        self.out = zeroed(Linear(config.width, self.channels_out * config.patch**2))
 
-    def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, inputs C, H, W), `label` (B,); the result (B, outputs C, H, W) in the dtype of `x`."""
-        if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"this DiT was built for examples of {self.shape}, given {tuple(x.shape[1:])}")
-        e = self.conditioning(label, cond)
-        h = self.enter(self._split(padded(x, self.patch))) + self.positions
+    def body(self, h: Tensor, told: Embedded) -> Tensor:
+        h = self.enter(self._split(h)) + self.positions
         for block in self.blocks:
-            h = block(h, e)
-        scale, shift = self.modulation(e).chunk(2, dim=1)
-        h = self._join(self.out(modulate(self.norm(h), scale, shift)))
-        return h[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
+            h = self.through(block, h, told.e)
+        scale, shift = self.modulation(told.e).chunk(2, dim=1)
+        return self._join(self.out(layer_norm(h, scale, shift)))
 
     def _split(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, L, C p p), the patches row by row."""
@@ -116,12 +109,11 @@ class DiTBlock(nn.Module):
         """A block of width E = `config.width`."""
         super().__init__()
         width, hidden = config.width, config.width * config.mlp_ratio
-        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.attention = SelfAttention(width, config.heads)
-        self.inner = nn.Linear(width, hidden)
-        self.outer = nn.Linear(hidden, width)
+        self.attention = Attention(width, config.heads)
+        self.inner = Linear(width, hidden)
+        self.outer = Linear(hidden, width)
         self.dropout = nn.Dropout(config.dropout)
-        self.modulation = zeroed(nn.Linear(width, 6 * width))
+        self.modulation = zeroed(Linear(width, 6 * width))
         for layer in (self.attention.qkv, self.attention.out, self.inner, self.outer):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -129,7 +121,7 @@ class DiTBlock(nn.Module):
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """`h` is (B, L, E), `e` (B, E)."""
         scale, shift, gate, scale2, shift2, gate2 = self.modulation(e).chunk(6, dim=1)
-        h = h + gate[:, None] * self.dropout(self.attention(modulate(self.norm(h), scale, shift)))
-        inner = F.gelu(self.inner(modulate(self.norm(h), scale2, shift2)), approximate="tanh")
+        h = h + gate[:, None] * self.dropout(self.attention(layer_norm(h, scale, shift)))
+        inner = F.gelu(self.inner(layer_norm(h, scale2, shift2)), approximate="tanh")
         out: Tensor = h + gate2[:, None] * self.dropout(self.outer(inner))
         return out

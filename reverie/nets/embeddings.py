@@ -6,12 +6,13 @@ Letters in shapes: B batch, E width of an embedding, `...` any axes.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 
 
 def sinusoidal(label: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
@@ -41,19 +42,23 @@ def sinusoidal(label: Tensor, width: int, max_period: float = 10000.0) -> Tensor
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def grid_positions(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed positions of the cells of a grid, (rows * columns, width), row by row.
+def grid_positions(sizes: tuple[int, ...], width: int) -> Tensor:
+    """Fixed positions of the cells of a grid of any rank, (product of sizes, width), the last axis fastest.
 
-    The first half of the width embeds the row, the second the column (as in Peebles & Xie, 2023).
+    Each axis has a share of the width for its sines and cosines (two halves for row and column, as in
+    Peebles & Xie, 2023); what cannot be divided into pairs is 0.
 
     Raises:
-        ValueError: `width` is not a multiple of 4.
+        ValueError: `width` is less than two for each axis.
     """
-    if width % 4:
-        raise ValueError(f"two axes of sines and cosines: width must be a multiple of 4, given {width}")
-    down = sinusoidal(torch.arange(rows), width // 2)[:, None].expand(rows, columns, -1)
-    across = sinusoidal(torch.arange(columns), width // 2)[None].expand(rows, columns, -1)
-    return torch.cat([down, across], dim=-1).flatten(0, 1)
+    share = width // len(sizes) // 2 * 2
+    if share < 2:
+        raise ValueError(
+            f"{len(sizes)} axes of sines and cosines need a width of at least {2 * len(sizes)}, given {width}"
+        )
+    grid = torch.meshgrid(*(torch.arange(n) for n in sizes), indexing="ij")
+    each = [sinusoidal(axis.flatten(), share) for axis in grid]
+    return F.pad(torch.cat(each, dim=-1), (0, width - share * len(sizes)))
 
 
 def check_labels(label: Tensor, classes: int) -> None:
@@ -78,38 +83,155 @@ def check_labels(label: Tensor, classes: int) -> None:
         raise ValueError(f"labels must be in 0..{classes - 1} for {classes} classes, given {shown}")
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What a backbone is told, as it reads it."""
+
+    e: Tensor
+    """(B, E), time and all conditions together, after a SiLU."""
+    tokens: Tensor | None = None
+    """(B, 1 + L, E): one learned token for "nothing", then those given."""
+    mask: Tensor | None = None
+    """(B, 1 + L) bool, True where a token may be looked at, the first one always; None: all."""
+
+
 class Conditioning(nn.Module):
-    """The vector that modulates every block of a backbone.
+    """Time and conditions as the vector that modulates every block of a backbone, and as tokens.
 
-        e = SiLU(Linear(SiLU(Linear(sinusoidal(label)))) + table[class]),  (B, E)
+        e = SiLU(Linear(SiLU(Linear(sinusoidal(label)))) + class + vector + level + pooled tokens),  (B, E)
 
-    The table has a row for each class and a last one for "none", used where `cond` or its label is
-    None and where `cond.drop` is True. Without classes there is no table, and labels are not read.
+    - class: a row of a table;
+    - vector: Linear(vector);
+    - level: Linear(SiLU(Linear(sinusoidal(log-spaced level))));
+    - tokens: Linear(token) to width E each, pooled by one attention head with a learned query.
+
+    Each has a learned value for "none", a last row of the table or a vector of its own, used where `cond` or
+    the field is None and where `cond.drop` is True; an image, which is stacked onto x, has one too. A
+    network that can attend to tokens reads them beside e, behind a learned token that is always there: it
+    is what is seen of examples without any. What the network was not built for is not read.
+
+    Args:
+        width: E, even.
+        conditions: what there is.
+        features: sines and cosines of the time label.
+        period: their longest period, in units of 2 pi.
     """
 
-    def __init__(self, width: int, classes: int = 0) -> None:
-        """`width` is E, even; `classes` the number of labels, 0 for none."""
+    def __init__(
+        self, width: int, conditions: Conditions | None = None, features: int | None = None, period: float = 10_000.0
+    ) -> None:
         super().__init__()
-        if classes < 0:
-            raise ValueError(f"the number of classes cannot be negative, given {classes}")
-        self.width = width
-        self.classes = classes
-        self.time_in = nn.Linear(width, width)
+        self.width, self.features, self.period = width, features or width, period
+        self.conditions = conditions or Conditions()
+        told = self.conditions
+        self.time_in = nn.Linear(self.features, width)
         self.time_out = nn.Linear(width, width)
-        self.table = nn.Embedding(classes + 1, width) if classes else None
+        self.table = nn.Embedding(told.classes + 1, width) if told.classes else None
+        self.vector = OrNothing(nn.Linear(told.vector, width), width) if told.vector else None
+        self.image_missing = nn.Parameter(0.02 * torch.randn(width)) if told.image else None
+        self.level = OrNothing(LevelEmbedding(width), width) if told.level else None
+        self.tokens = Tokens(told.tokens, width) if told.tokens else None
 
-    def forward(self, label: Tensor, cond: Cond | None) -> Tensor:
-        """`label` is (B,), the time label; the result is (B, E) in the dtype of the weights."""
-        e = sinusoidal(label, self.width).to(self.time_in.weight.dtype)
+    def forward(self, label: Tensor, cond: Cond | None) -> Embedded:
+        """`label` is (B,), the time label; what comes out is in the dtype of the weights."""
+        cond = cond or Cond()
+        e = sinusoidal(label, self.features, self.period).to(self.time_in.weight.dtype)
         e = self.time_out(F.silu(self.time_in(e)))
         if self.table is not None:
             e = e + self.table(self._rows(label, cond))
-        return F.silu(e)
+        if self.vector is not None:
+            e = e + self.vector(cond.vector, cond.drop, len(label))
+        if self.level is not None:
+            e = e + self.level(cond.level, cond.drop, len(label))
+        if self.image_missing is not None:
+            e = e + self._without_image(label, cond)[:, None] * self.image_missing
+        if self.tokens is None:
+            return Embedded(F.silu(e))
+        tokens, mask = self.tokens(cond, len(label))
+        return Embedded(F.silu(e + self.tokens.pooled(tokens, mask)), tokens, mask)
 
-    def _rows(self, label: Tensor, cond: Cond | None) -> Tensor:
+    def _rows(self, label: Tensor, cond: Cond) -> Tensor:
         """(B,) int64, the row of the table for each example."""
-        none = torch.full(label.shape, self.classes, dtype=torch.int64, device=label.device)
-        if cond is None or cond.label is None:
+        none = torch.full(label.shape, self.conditions.classes, dtype=torch.int64, device=label.device)
+        if cond.label is None:
             return none
         rows = cond.label.to(torch.int64)
         return rows if cond.drop is None else torch.where(cond.drop, none, rows)
+
+    def _without_image(self, label: Tensor, cond: Cond) -> Tensor:
+        """(B,), 1 where there is no image."""
+        dtype = self.time_in.weight.dtype
+        if cond.image is None:
+            return torch.ones(len(label), dtype=dtype, device=label.device)
+        if cond.drop is None:
+            return torch.zeros(len(label), dtype=dtype, device=label.device)
+        return cond.drop.to(dtype)
+
+
+class OrNothing(nn.Module):
+    """A condition through a module, or a learned vector where there is none: (B, ...) -> (B, E)."""
+
+    def __init__(self, inner: nn.Module, width: int) -> None:
+        """`inner` gives (B, E), of `width` E."""
+        super().__init__()
+        self.inner = inner
+        self.nothing = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, given: Tensor | None, drop: Tensor | None, batch: int) -> Tensor:
+        """`given` is (B, ...) or None for nobody has it, `drop` (B,) bool."""
+        if given is None:
+            return self.nothing.expand(batch, -1)
+        made = self.inner(given.to(self.nothing.dtype))
+        return made if drop is None else torch.where(drop[:, None], self.nothing.to(made.dtype), made)
+
+
+class LevelEmbedding(nn.Module):
+    """A level of noise in [0, 1], (B,) -> (B, E), as the time label is embedded, with 1000 times the level."""
+
+    def __init__(self, width: int) -> None:
+        """`width` is E, even."""
+        super().__init__()
+        self.enter = nn.Linear(width, width)
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """`level` is (B,)."""
+        e = sinusoidal(1000 * level, self.enter.in_features).to(self.enter.weight.dtype)
+        return self.leave(F.silu(self.enter(e)))
+
+
+class Tokens(nn.Module):
+    """Tokens brought to the width of the network, behind one for "nothing".
+
+    Where tokens are masked or dropped, the first one is all there is to look at, so that attention
+    always has something to attend to.
+    """
+
+    def __init__(self, given: int, width: int) -> None:
+        """`given` is the width of the tokens that come, `width` E, of those that go."""
+        super().__init__()
+        self.enter = nn.Linear(given, width)
+        self.nothing = nn.Parameter(0.02 * torch.randn(width))
+        self.query = nn.Parameter(0.02 * torch.randn(width))
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, cond: Cond, batch: int) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, 1 + L, E) and their mask (B, 1 + L), None where all may be looked at."""
+        first = self.nothing.expand(batch, 1, -1)
+        if cond.tokens is None:
+            return first, None
+        made = self.enter(cond.tokens.to(self.nothing.dtype))
+        tokens = torch.cat([first.to(made.dtype), made], dim=1)
+        if cond.mask is None and cond.drop is None:
+            return tokens, None
+        seen = torch.ones(made.shape[:2], dtype=torch.bool, device=made.device) if cond.mask is None else cond.mask
+        if cond.drop is not None:
+            seen = seen & ~cond.drop[:, None]
+        return tokens, F.pad(seen, (1, 0), value=True)
+
+    def pooled(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, E), a mean of the tokens weighted by how well they fit the learned query (GLIDE and Imagen pool too)."""
+        fit = tokens @ self.query.to(tokens.dtype) * self.query.numel() ** -0.5
+        if mask is not None:
+            fit = fit.masked_fill(~mask, float("-inf"))
+        return self.leave((fit.softmax(dim=-1)[:, None] @ tokens)[:, 0])

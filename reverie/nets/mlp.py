@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond
-from reverie.nets.base import NetConfig, at_least_one
-from reverie.nets.blocks import zeroed
-from reverie.nets.embeddings import Conditioning
+from reverie.conditioning import Conditions
+from reverie.nets.base import NOTHING, Backbone, NetConfig, at_least_one
+from reverie.nets.embeddings import Embedded
+from reverie.nets.layers import Linear, zeroed
 
 
 @dataclass(frozen=True)
@@ -37,38 +37,35 @@ class MLPConfig(NetConfig, kind="mlp"):
         """Anything that holds a number."""
         return bool(shape) and math.prod(shape) >= 1
 
-    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> MLP:
+    def build(self, shape: tuple[int, ...], conditions: Conditions = NOTHING, inputs: int = 1, outputs: int = 1) -> MLP:
         """An `MLP` for examples of any `shape`."""
         self.require(shape)
-        return MLP(self, shape, classes, inputs, outputs)
+        return MLP(self, shape, conditions, inputs, outputs)
 
 
-class MLP(nn.Module):
+class MLP(Backbone):
     """Flattens an example, then residual blocks, then the shape it came in.
 
     It knows nothing of neighbours: vectors, rows of a table, points.
     """
 
     def __init__(
-        self, config: MLPConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+        self, config: MLPConfig, shape: tuple[int, ...], conditions: Conditions, inputs: int, outputs: int
     ) -> None:
         """`shape` is that of one example, the only one that the network then takes."""
-        super().__init__()
-        size, width = math.prod(shape), config.width
-        self.shape_out = (outputs * shape[0], *shape[1:])
-        self.conditioning = Conditioning(width, classes)
-        self.enter = nn.Linear(inputs * size, width)
+        super().__init__(shape, conditions, config.width, inputs, outputs)
+        size, width = math.prod(shape[1:]), config.width
+        self.enter = Linear(self.channels_in * size, width)
         self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
-        self.out = zeroed(nn.Linear(width, outputs * size))
+        self.out = zeroed(Linear(width, self.channels_out * size))
 
-    def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, inputs C, ...), `label` (B,); the result (B, outputs C, ...) in the dtype of `x`."""
-        e = self.conditioning(label, cond)
-        h = self.enter(x.reshape(x.shape[0], -1))
+    def body(self, h: Tensor, told: Embedded) -> Tensor:
+        space = h.shape[2:]
+        h = self.enter(h.flatten(1))
         for block in self.blocks:
-            h = block(h, e)
-        return self.out(F.silu(self.norm(h))).unflatten(1, self.shape_out).to(x.dtype)
+            h = self.through(block, h, told.e)
+        return self.out(F.silu(self.norm(h))).unflatten(1, (self.channels_out, *space))
 
 
 class MLPBlock(nn.Module):
@@ -83,9 +80,9 @@ class MLPBlock(nn.Module):
         """`width` is E."""
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = nn.Linear(width, 2 * width)
-        self.inner = nn.Linear(width, width)
-        self.outer = zeroed(nn.Linear(width, width))
+        self.modulation = Linear(width, 2 * width)
+        self.inner = Linear(width, width)
+        self.outer = zeroed(Linear(width, width))
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """`h` and `e` are (B, E)."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond
-from reverie.nets.base import NetConfig, a_fraction, at_least_one, is_image
-from reverie.nets.blocks import Downsample, ImageAttention, ResidualBlock, Upsample, groups, padded, zeroed
-from reverie.nets.embeddings import Conditioning
+from reverie.conditioning import Conditions
+from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, spatial
+from reverie.nets.blocks import Downsample, ResidualBlock, SpatialAttention, Upsample
+from reverie.nets.embeddings import Embedded
+from reverie.nets.layers import GroupNorm, conv, zeroed
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,18 @@ class UNetConfig(NetConfig, kind="unet"):
 
     @classmethod
     def fits(cls, shape: tuple[int, ...]) -> bool:
-        """Images."""
-        return is_image(shape)
+        """Anything with one to three axes of space."""
+        return spatial(shape)
 
-    def build(self, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1) -> UNet:
-        """A `UNet` for images of `shape` (C, H, W)."""
+    def build(
+        self, shape: tuple[int, ...], conditions: Conditions = NOTHING, inputs: int = 1, outputs: int = 1
+    ) -> UNet:
+        """A `UNet` for examples of `shape` (C, ...)."""
         self.require(shape)
-        return UNet(self, shape, classes, inputs, outputs)
+        return UNet(self, shape, conditions, inputs, outputs)
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """A U-Net of wide residual blocks with group norm, and self-attention where the image is small.
 
     Down: a convolution into each level, halving but for the first, then residual blocks. Middle:
@@ -68,58 +70,54 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, config: UNetConfig, shape: tuple[int, ...], classes: int = 0, inputs: int = 1, outputs: int = 1
+        self, config: UNetConfig, shape: tuple[int, ...], conditions: Conditions, inputs: int, outputs: int
     ) -> None:
-        """`shape` is (C, H, W); of H and W only the levels with attention depend."""
-        super().__init__()
-        channels, widths = shape[0], [config.width * m for m in config.multipliers]
+        """`shape` is (C, ...); of its axes of space only the levels with attention depend."""
+        widths = [config.width * m for m in config.multipliers]
         embedding = 4 * config.width
-        self.multiple = 2 ** (len(widths) - 1)
-        longer = max(shape[1:]) + -max(shape[1:]) % self.multiple
+        super().__init__(shape, conditions, embedding, inputs, outputs, multiple=2 ** (len(widths) - 1))
+        rank, multiple = self.rank, 2 ** (len(widths) - 1)
+        longer = max(shape[1:]) + -max(shape[1:]) % multiple
 
         def level(width: int, entering: list[int], depth: int) -> nn.ModuleList:
             head_width = config.head_width if longer // 2**depth <= config.attention else 0
-            return nn.ModuleList(Stage(n, width, embedding, config.dropout, head_width) for n in entering)
+            return nn.ModuleList(Stage(rank, n, width, embedding, config.dropout, head_width) for n in entering)
 
-        self.conditioning = Conditioning(embedding, classes)
-        self.down_in = nn.ModuleList([nn.Conv2d(inputs * channels, widths[0], 3, padding=1)])
-        self.down_in.extend(Downsample(a, b) for a, b in pairwise(widths))
+        self.down_in = nn.ModuleList([conv(rank, self.channels_in, widths[0])])
+        self.down_in.extend(Downsample(rank, a, b) for a, b in pairwise(widths))
         self.down = nn.ModuleList(level(w, [w] * config.blocks, i) for i, w in enumerate(widths))
-        self.middle_in = Stage(widths[-1], widths[-1], embedding, config.dropout, config.head_width)
-        self.middle_out = Stage(widths[-1], widths[-1], embedding, config.dropout)
+        self.middle_in = Stage(rank, widths[-1], widths[-1], embedding, config.dropout, config.head_width)
+        self.middle_out = Stage(rank, widths[-1], widths[-1], embedding, config.dropout)
         self.up = nn.ModuleList(level(w, [2 * w] * (config.blocks + 1), i) for i, w in enumerate(widths))
         self.up_out = nn.ModuleList([nn.Identity()])
-        self.up_out.extend(Upsample(b, a) for a, b in pairwise(widths))
-        self.norm = nn.GroupNorm(groups(widths[0]), widths[0])
-        self.out = zeroed(nn.Conv2d(widths[0], outputs * channels, 3, padding=1))
+        self.up_out.extend(Upsample(rank, b, a) for a, b in pairwise(widths))
+        self.norm = GroupNorm(widths[0], silu=True)
+        self.out = zeroed(conv(rank, widths[0], self.channels_out))
 
-    def forward(self, x: Tensor, label: Tensor, cond: Cond | None = None) -> Tensor:
-        """`x` is (B, inputs C, H, W), `label` (B,); the result (B, outputs C, H, W) in the dtype of `x`."""
-        e = self.conditioning(label, cond)
-        h, skips = padded(x, self.multiple), []
+    def body(self, h: Tensor, told: Embedded) -> Tensor:
+        skips = []
         for enter, blocks in zip(self.down_in, self.down, strict=True):
             h = enter(h)
             skips.append(h)
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(h, e)
+                h = self.through(block, h, told.e)
                 skips.append(h)
-        h = self.middle_out(self.middle_in(h, e), e)
+        h = self.middle_out(self.middle_in(h, told.e), told.e)
         for leave, blocks in zip(reversed(self.up_out), reversed(self.up), strict=True):
             for block in blocks:  # type: ignore[attr-defined]
-                h = block(torch.cat([h, skips.pop()], dim=1), e)
+                h = self.through(block, torch.cat([h, skips.pop()], dim=1), told.e)
             h = leave(h)
-        h = self.out(F.silu(self.norm(h)))
-        return h[..., : x.shape[-2], : x.shape[-1]].to(x.dtype)
+        return self.out(self.norm(h))
 
 
 class Stage(nn.Module):
     """A residual block, then self-attention if `head_width` is not 0."""
 
-    def __init__(self, channels: int, out: int, embedding: int, dropout: float, head_width: int = 0) -> None:
-        """Channels in and out, the embedding's width E, and the width of an attention head."""
+    def __init__(self, rank: int, channels: int, out: int, embedding: int, dropout: float, head_width: int = 0) -> None:
+        """Axes of space, channels in and out, the embedding's width E, and the width of an attention head."""
         super().__init__()
-        self.block = ResidualBlock(channels, out, embedding, dropout)
-        self.attention = ImageAttention(out, head_width) if head_width else nn.Identity()
+        self.block = ResidualBlock(rank, channels, out, embedding, dropout)
+        self.attention = SpatialAttention(out, head_width) if head_width else nn.Identity()
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """`h` is (B, C, H, W), `e` (B, E)."""

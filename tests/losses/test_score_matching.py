@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import DOUBLE, close, named, noise_from, randn, seeded
 
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 from reverie.config import registered
 from reverie.denoiser import Denoiser
 from reverie.losses import P2, Denoising, Resampled, SelfConditioned, SigmaSquared, SlicedScoreMatching, UniformTimes
@@ -163,7 +163,7 @@ SMALL = {
 def test_every_backbone_trains_and_its_gradient_is_the_derivative(kind):
     torch.manual_seed(0)
     config = SMALL.get(kind) or registered(NetConfig)[kind]()
-    f = Denoiser(config.build((2, 4, 4), classes=2).double(), LinearVP(), Eps())
+    f = Denoiser(config.build((2, 4, 4), Conditions(classes=2)).double(), LinearVP(), Eps())
     x0, cond = 0.3 * randn(8, 2, 4, 4, seed=1), Cond(label=torch.arange(8) % 2)
     u, loss = (torch.arange(8, dtype=DOUBLE) + 0.5) / 8, SlicedScoreMatching(UniformTimes(0.2))
     optimizer = torch.optim.Adam(f.parameters(), lr=3e-3)
