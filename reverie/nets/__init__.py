@@ -11,7 +11,9 @@ from reverie.nets.base import NetConfig, is_image
 from reverie.nets.dit import DiT, DiTConfig
 from reverie.nets.embeddings import check_labels, sinusoidal
 from reverie.nets.mlp import MLP, MLPConfig
+from reverie.nets.refinenet import RefineNet, RefineNetConfig
 from reverie.nets.unet import UNet, UNetConfig
+from reverie.nets.wavenet import WaveNet, WaveNetConfig
 
 __all__ = [
     "MLP",
@@ -19,8 +21,12 @@ __all__ = [
     "DiTConfig",
     "MLPConfig",
     "NetConfig",
+    "RefineNet",
+    "RefineNetConfig",
     "UNet",
     "UNetConfig",
+    "WaveNet",
+    "WaveNetConfig",
     "check_labels",
     "parameters",
     "sinusoidal",

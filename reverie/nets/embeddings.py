@@ -42,6 +42,29 @@ def sinusoidal(label: Tensor, width: int, max_period: float = 10000.0) -> Tensor
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+class Fourier(nn.Module):
+    """Sines and cosines of a number at random frequencies, drawn once and kept, (B,) -> (B, features).
+
+        out_i = sin(2 pi f_i label),  out_{features/2 + i} = cos(2 pi f_i label),  f_i ~ N(0, scale^2)
+
+    (Tancik et al., 2020; Song et al., 2021, appendix H.2, with scale 16 and the label log sigma.) A network
+    has them in place of geometric ones when its `conditioning.fourier` is set to one.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, features: int, scale: float) -> None:
+        """`features` is even."""
+        super().__init__()
+        self.register_buffer("frequencies", scale * torch.randn(features // 2))
+
+    def forward(self, label: Tensor) -> Tensor:
+        """`label` is (B,); float64 stays so, everything else is computed in float32."""
+        dtype = torch.float64 if label.dtype == torch.float64 else torch.float32
+        angle = label.to(dtype)[:, None] * self.frequencies.to(dtype) * (2 * math.pi)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
 def grid_positions(sizes: tuple[int, ...], width: int) -> Tensor:
     """Fixed positions of the cells of a grid of any rank, (product of sizes, width), the last axis fastest.
 
@@ -98,15 +121,17 @@ class Embedded:
 class Conditioning(nn.Module):
     """Time and conditions as the vector that modulates every block of a backbone, and as tokens.
 
-        e = SiLU(Linear(SiLU(Linear(sinusoidal(label)))) + class + vector + level + pooled tokens),  (B, E)
+        e = SiLU(Linear(SiLU(Linear(sinusoidal(label)))) + class + vector + level + pooled tokens + image),  (B, E)
 
     - class: a row of a table;
     - vector: Linear(vector);
-    - level: Linear(SiLU(Linear(sinusoidal(log-spaced level))));
-    - tokens: Linear(token) to width E each, pooled by one attention head with a learned query.
+    - level: Linear(SiLU(Linear(sinusoidal(1000 level))));
+    - tokens: Linear(token), of width E each, pooled by one attention head with a learned query;
+    - image: nothing, for it is stacked onto x.
 
     Each has a learned value for "none", a last row of the table or a vector of its own, used where `cond` or
-    the field is None and where `cond.drop` is True; an image, which is stacked onto x, has one too. A
+    the field is None and where `cond.drop` is True; the image has one too. So a dropped example and
+    one that was given nothing are the same to the network, whatever the dropped fields hold, NaN included. A
     network that can attend to tokens reads them beside e, behind a learned token that is always there: it
     is what is seen of examples without any. What the network was not built for is not read.
 
@@ -124,6 +149,7 @@ class Conditioning(nn.Module):
         self.width, self.features, self.period = width, features or width, period
         self.conditions = conditions or Conditions()
         told = self.conditions
+        self.fourier: Fourier | None = None
         self.time_in = nn.Linear(self.features, width)
         self.time_out = nn.Linear(width, width)
         self.table = nn.Embedding(told.classes + 1, width) if told.classes else None
@@ -133,10 +159,15 @@ class Conditioning(nn.Module):
         self.tokens = Tokens(told.tokens, width) if told.tokens else None
 
     def forward(self, label: Tensor, cond: Cond | None) -> Embedded:
-        """`label` is (B,), the time label; what comes out is in the dtype of the weights."""
+        """`label` is (B,), the time label; what comes out is in the dtype of the weights.
+
+        Raises:
+            ValueError: a field that is read has other sizes than the network was built for.
+        """
         cond = cond or Cond()
-        e = sinusoidal(label, self.features, self.period).to(self.time_in.weight.dtype)
-        e = self.time_out(F.silu(self.time_in(e)))
+        self._check(cond, len(label))
+        waves = sinusoidal(label, self.features, self.period) if self.fourier is None else self.fourier(label)
+        e = self.time_out(F.silu(self.time_in(waves.to(self.time_in.weight.dtype))))
         if self.table is not None:
             e = e + self.table(self._rows(label, cond))
         if self.vector is not None:
@@ -149,6 +180,23 @@ class Conditioning(nn.Module):
             return Embedded(F.silu(e))
         tokens, mask = self.tokens(cond, len(label))
         return Embedded(F.silu(e + self.tokens.pooled(tokens, mask)), tokens, mask)
+
+    def _check(self, cond: Cond, batch: int) -> None:
+        """Refuse sizes that would fail deep inside, or be spread over the batch."""
+        told = self.conditions
+        wanted: dict[str, tuple[int, ...]] = {"drop": (batch,)}
+        wanted |= {"label": (batch,)} if told.classes else {}
+        wanted |= {"vector": (batch, told.vector)} if told.vector else {}
+        wanted |= {"level": (batch,)} if told.level else {}
+        if told.tokens and cond.tokens is not None:
+            length = cond.tokens.shape[1] if cond.tokens.ndim == 3 else 0
+            wanted |= {"tokens": (batch, length, told.tokens), "mask": (batch, length)}
+        for name, sizes in wanted.items():
+            given = getattr(cond, name)
+            if given is not None and tuple(given.shape) != sizes:
+                raise ValueError(f"{name} of a condition must be of {sizes} here; given {tuple(given.shape)}")
+            if given is not None and name in ("drop", "mask") and given.dtype != torch.bool:
+                raise ValueError(f"{name} of a condition must be of torch.bool; given {given.dtype}")
 
     def _rows(self, label: Tensor, cond: Cond) -> Tensor:
         """(B,) int64, the row of the table for each example."""
@@ -181,12 +229,20 @@ class OrNothing(nn.Module):
         """`given` is (B, ...) or None for nobody has it, `drop` (B,) bool."""
         if given is None:
             return self.nothing.expand(batch, -1)
-        made = self.inner(given.to(self.nothing.dtype))
-        return made if drop is None else torch.where(drop[:, None], self.nothing.to(made.dtype), made)
+        given = given.to(self.nothing.dtype)
+        if drop is None:
+            return self.inner(given)
+        kept = given.masked_fill(drop.reshape(-1, *(1,) * (given.ndim - 1)), 0)  # 0 * NaN is NaN, in gradients too
+        return torch.where(drop[:, None], self.nothing, self.inner(kept))
 
 
 class LevelEmbedding(nn.Module):
-    """A level of noise in [0, 1], (B,) -> (B, E), as the time label is embedded, with 1000 times the level."""
+    """A level of noise in [0, 1], (B,) -> (B, E), embedded as the time label is, with 1000 times the level.
+
+        Linear(SiLU(Linear(sinusoidal(1000 level))))
+
+    (Noise conditioning augmentation: Ho et al., 2022, section 4; Saharia et al., 2022.)
+    """
 
     def __init__(self, width: int) -> None:
         """`width` is E, even."""
@@ -220,18 +276,21 @@ class Tokens(nn.Module):
         first = self.nothing.expand(batch, 1, -1)
         if cond.tokens is None:
             return first, None
-        made = self.enter(cond.tokens.to(self.nothing.dtype))
-        tokens = torch.cat([first.to(made.dtype), made], dim=1)
-        if cond.mask is None and cond.drop is None:
-            return tokens, None
-        seen = torch.ones(made.shape[:2], dtype=torch.bool, device=made.device) if cond.mask is None else cond.mask
+        given, seen = cond.tokens.to(self.nothing.dtype), cond.mask
         if cond.drop is not None:
-            seen = seen & ~cond.drop[:, None]
-        return tokens, F.pad(seen, (1, 0), value=True)
+            kept = ~cond.drop[:, None].expand(given.shape[:2])
+            seen = kept if seen is None else seen & kept
+        if seen is not None:
+            given = given.masked_fill(
+                ~seen[:, :, None], 0
+            )  # attention weighs by 0 what is not seen, and 0 * NaN is NaN
+        made = self.enter(given)
+        tokens = torch.cat([first.to(made.dtype), made], dim=1)
+        return tokens, None if seen is None else F.pad(seen, (1, 0), value=True)
 
     def pooled(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, E), a mean of the tokens weighted by how well they fit the learned query (GLIDE and Imagen pool too)."""
+        """(B, E), Linear(sum_l softmax_l(query . token_l / sqrt(E)) token_l) (GLIDE and Imagen pool too)."""
         fit = tokens @ self.query.to(tokens.dtype) * self.query.numel() ** -0.5
         if mask is not None:
             fit = fit.masked_fill(~mask, float("-inf"))
-        return self.leave((fit.softmax(dim=-1)[:, None] @ tokens)[:, 0])
+        return self.leave((fit.softmax(dim=-1).to(tokens.dtype)[:, None] @ tokens)[:, 0])

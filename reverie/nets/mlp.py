@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.conditioning import Conditions
-from reverie.nets.base import NOTHING, Backbone, NetConfig, at_least_one
+from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one
 from reverie.nets.embeddings import Embedded
 from reverie.nets.layers import Linear, zeroed
 
@@ -25,10 +25,13 @@ class MLPConfig(NetConfig, kind="mlp"):
     """E, even: hidden units and the embedding."""
     depth: int = 4
     """Residual blocks, of two layers each."""
+    dropout: float = 0.0
+    """On the hidden units of a block."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         at_least_one(self.kind, width=self.width, depth=self.depth)
+        a_fraction(self.kind, self.dropout)
         if self.width % 2:
             raise ValueError(f"width of net 'mlp' must be even, given {self.width}")
 
@@ -46,7 +49,8 @@ class MLPConfig(NetConfig, kind="mlp"):
 class MLP(Backbone):
     """Flattens an example, then residual blocks, then the shape it came in.
 
-    It knows nothing of neighbours: vectors, rows of a table, points.
+    It knows nothing of neighbours: vectors, rows of a table, points. Time and conditions scale and shift every
+    block, tokens as their mean weighed by a learned query; an image is flattened beside x.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class MLP(Backbone):
         super().__init__(shape, conditions, config.width, inputs, outputs)
         size, width = math.prod(shape[1:]), config.width
         self.enter = Linear(self.channels_in * size, width)
-        self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(MLPBlock(width, config.dropout) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
         self.out = zeroed(Linear(width, self.channels_out * size))
 
@@ -71,21 +75,24 @@ class MLP(Backbone):
 class MLPBlock(nn.Module):
     """(B, E) and an embedding (B, E) -> (B, E).
 
-        h' = h + Linear(SiLU(Linear(LN(h) * (1 + scale) + shift))),  (scale, shift) = Linear(e)
+        h' = h + Linear(dropout(SiLU(Linear(LN(h) * (1 + scale) + shift)))),  (scale, shift) = Linear(e)
 
-    The last layer starts at 0, the block as the identity.
+    The residual MLP for tables of Gorishniy et al. (2021, section 3.2), modulated as in Peebles & Xie (2023). The
+    last layer starts at 0, the block as the identity.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
         """`width` is E."""
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = Linear(width, 2 * width)
         self.inner = Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
         self.outer = zeroed(Linear(width, width))
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """`h` and `e` are (B, E)."""
         scale, shift = self.modulation(e).chunk(2, dim=1)
-        out: Tensor = h + self.outer(F.silu(self.inner(self.norm(h) * (1 + scale) + shift)))
+        inner = F.silu(self.inner(self.norm(h) * (1 + scale) + shift))
+        out: Tensor = h + self.outer(self.dropout(inner))
         return out
