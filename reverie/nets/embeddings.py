@@ -65,25 +65,6 @@ class Fourier(nn.Module):
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def grid_positions(sizes: tuple[int, ...], width: int) -> Tensor:
-    """Fixed positions of the cells of a grid of any rank, (product of sizes, width), the last axis fastest.
-
-    Each axis has a share of the width for its sines and cosines (two halves for row and column, as in
-    Peebles & Xie, 2023); what cannot be divided into pairs is 0.
-
-    Raises:
-        ValueError: `width` is less than two for each axis.
-    """
-    share = width // len(sizes) // 2 * 2
-    if share < 2:
-        raise ValueError(
-            f"{len(sizes)} axes of sines and cosines need a width of at least {2 * len(sizes)}, given {width}"
-        )
-    grid = torch.meshgrid(*(torch.arange(n) for n in sizes), indexing="ij")
-    each = [sinusoidal(axis.flatten(), share) for axis in grid]
-    return F.pad(torch.cat(each, dim=-1), (0, width - share * len(sizes)))
-
-
 def check_labels(label: Tensor, classes: int) -> None:
     """Refuse labels that a network of so many classes does not know.
 

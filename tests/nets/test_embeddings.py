@@ -1,13 +1,11 @@
-"""Sines and cosines, labels, and the vector they make."""
+"""Sines and cosines of a number, and labels that are known."""
 
 import math
 
 import pytest
 import torch
 
-from reverie.conditioning import Cond
 from reverie.nets import check_labels, sinusoidal
-from reverie.nets.embeddings import Conditioning, grid_positions
 
 
 @pytest.mark.parametrize("width", [2, 6, 64])
@@ -39,35 +37,6 @@ def test_sinusoidal_in_float32_keeps_a_thousand_steps():
 def test_an_odd_width_is_refused(width):
     with pytest.raises(ValueError, match=f"even and at least 2, given {width}"):
         sinusoidal(torch.zeros(1), width)
-
-
-def test_positions_name_row_and_column():
-    p = grid_positions(3, 5, 8).reshape(3, 5, 8)
-    assert torch.equal(p[:, :1, :4].expand(3, 5, 4), p[..., :4])  # the row's half is the same in every column
-    assert torch.equal(p[:1, :, 4:].expand(3, 5, 4), p[..., 4:])
-    two, four = (sinusoidal(torch.tensor(v), 4) for v in (2, 4))
-    torch.testing.assert_close(p[2, 4], torch.cat([two, four]))
-    assert torch.cdist(p.flatten(0, 1), p.flatten(0, 1)).fill_diagonal_(1).min() > 0.1
-    with pytest.raises(ValueError, match="multiple of 4"):
-        grid_positions(2, 2, 6)
-
-
-def test_classes_read_their_row_and_none_the_last():
-    torch.manual_seed(0)
-    module, label, y = Conditioning(8, 3).double(), torch.full((4,), 2.5), torch.tensor([0, 1, 2, 2])
-    with torch.no_grad():
-        time = module.time_out(torch.nn.functional.silu(module.time_in(sinusoidal(label, 8).double())))
-        drop = torch.tensor([False, False, False, True])
-        rows = module.table.weight[torch.tensor([0, 1, 2, 3])]
-        expected = torch.nn.functional.silu(time + rows)
-        torch.testing.assert_close(module(label, Cond(label=y, drop=drop)), expected)
-        assert torch.equal(module(label, None)[0], module(label, Cond(label=y, drop=drop))[3])
-
-
-def test_dropped_examples_may_carry_any_label():
-    module, label = Conditioning(8, 3), torch.zeros(2)
-    cond = Cond(label=torch.tensor([-1, 99]), drop=torch.tensor([True, True]))
-    assert torch.equal(module(label, cond), module(label, None))
 
 
 @pytest.mark.parametrize(
