@@ -33,10 +33,14 @@ class RefineNetConfig(NetConfig, kind="refinenet", aliases={"ncsn": {}}):
     """Stages behind the first that halve the resolution."""
     dilations: tuple[int, ...] = (2, 4)
     """Stages behind those, which look further instead: the dilation of their convolutions."""
+    embedding: int = 128
+    """E, even: the embedding of time and conditions, which every norm reads."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         at_least_one(self.kind, width=self.width, blocks=self.blocks, dilations=min((1, *self.dilations)))
+        if self.embedding < 2 or self.embedding % 2:
+            raise ValueError(f"embedding of net 'refinenet' must be even and at least 2, given {self.embedding}")
         if self.halvings < 0:
             raise ValueError(f"halvings of net 'refinenet' must be a number of stages or 0, given {self.halvings}")
 
@@ -68,9 +72,8 @@ class RefineNet(Backbone):
         self, config: RefineNetConfig, shape: tuple[int, ...], conditions: Conditions, inputs: int, outputs: int
     ) -> None:
         """`shape` is (C, ...), of which the axes of space may have any sizes."""
-        embedding = 4 * config.width
-        super().__init__(shape, conditions, embedding, inputs, outputs, multiple=2**config.halvings)
-        rank, width = self.rank, config.width
+        super().__init__(shape, conditions, config.embedding, inputs, outputs, multiple=2**config.halvings)
+        rank, width, embedding = self.rank, config.width, config.embedding
         steps = [(1, False), *[(1, True)] * config.halvings, *[(d, False) for d in config.dilations]]
         widths = [width, *[2 * width] * (len(steps) - 1)]
         self.enter = conv(rank, self.channels_in, width)

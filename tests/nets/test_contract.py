@@ -19,7 +19,7 @@ from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetC
 SMALL = {
     "dit": DiTConfig(width=24, depth=2, heads=2),
     "mlp": MLPConfig(width=32, depth=2),
-    "refinenet": RefineNetConfig(width=8, blocks=1, dilations=()),
+    "refinenet": RefineNetConfig(width=8, blocks=1, dilations=(), embedding=32),
     "unet": UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=4, head_width=8),
     "wavenet": WaveNetConfig(width=8, depth=4, cycle=3, embedding=32),
 }

@@ -113,7 +113,9 @@ def test_the_stages_are_those_of_the_paper():
 @pytest.mark.parametrize(("halvings", "dilations"), [(0, ()), (0, (2,)), (2, ()), (1, (2, 4, 8))])
 def test_any_number_of_stages_works(halvings, dilations):
     torch.manual_seed(0)
-    net = stirred(RefineNetConfig(width=4, blocks=1, halvings=halvings, dilations=dilations).build((1, 7, 6)))
+    net = stirred(
+        RefineNetConfig(width=4, blocks=1, embedding=8, halvings=halvings, dilations=dilations).build((1, 7, 6))
+    )
     x, label = randn(1, 1, 7, 6), torch.tensor([2.0])
     out = net(x, label)
     assert out.shape == x.shape
@@ -127,6 +129,7 @@ def test_any_number_of_stages_works(halvings, dilations):
     [
         ({"width": 0}, "width of net 'refinenet' must be at least 1, given 0"),
         ({"blocks": 0}, "blocks"),
+        ({"embedding": 5}, "embedding .* even .* given 5"),
         ({"halvings": -1}, "halvings of net 'refinenet' must be a number of stages or 0, given -1"),
         ({"dilations": (2, 0)}, "dilations of net 'refinenet' must be at least 1, given 0"),
     ],
