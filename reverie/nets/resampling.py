@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,17 +65,17 @@ class Resampling:
         self, by: dict[int, Callable[..., Tensor]], h: Tensor, gain: float, stride: tuple[int, ...], padding: int
     ) -> Tensor:
         """A convolution with the filter for each channel; in float32 on the CPU, where bfloat16 is 30 times slower."""
-        rank, channels = len(self.factors), h.shape[1]
-        dtype = torch.float32 if h.device.type == "cpu" and h.dtype == torch.bfloat16 else h.dtype
+        rank, host = len(self.factors), h.device.type == "cpu"
+        dtype = torch.float32 if host and h.dtype == torch.bfloat16 else h.dtype
         taps = gain * (0.5 - 0.25 * (torch.arange(4, device=h.device, dtype=dtype) - 1.5).abs())
         kernel = torch.ones((1,) * (rank + 2), device=h.device, dtype=dtype)
         for axis, factor in enumerate(self.factors, start=2):
             if factor == 2:
                 kernel = kernel * taps.reshape([4 if a == axis else 1 for a in range(rank + 2)])
-        kernel = kernel.expand(channels, *kernel.shape[1:])
+        kernel = kernel.expand(h.shape[1], *kernel.shape[1:])
         paddings = [padding if factor == 2 else 0 for factor in self.factors]
-        with torch.autocast(h.device.type, enabled=False):
-            made = by[rank](h.to(dtype), kernel, stride=stride, padding=paddings, groups=channels)
+        with torch.autocast("cpu", enabled=False) if host else nullcontext():
+            made = by[rank](h.to(dtype), kernel, stride=stride, padding=paddings, groups=h.shape[1])
         return made.to(h.dtype)
 
 
