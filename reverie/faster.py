@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -34,6 +35,26 @@ def checked_precision(precision: str, device: torch.device | str) -> Precision:
             return known
     why = " (fp16 is for cuda)" if precision == "fp16" else ""
     raise ValueError(f"precision must be {' or '.join(usable)} on {kind}; given {precision!r}{why}")
+
+
+def computes_bf16(device: torch.device | str) -> bool | None:
+    """Whether a device has instructions for products in bf16; None where nobody tells.
+
+    A CPU of the x86 family says so by avx512_bf16 or amx_bf16, one of Arm's by bf16.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return None
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not every system lists them
+        return None
+    words = next(
+        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), None
+    )
+    return None if words is None else not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 
 def cast(denoiser: Denoiser, precision: Precision) -> Denoiser:

@@ -65,6 +65,12 @@ class Train:
     """Share of the data held out, where the source has no test split of its own."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of the network."""
+    tf32: bool = False
+    """On CUDA, products and convolutions of float32 numbers on tensor cores, with 10 bits of their 23."""
+    compile: bool = False
+    """Compile the network of the training step with torch.compile, which takes a minute or more."""
+    checkpointing: bool = False
+    """Compute the inside of blocks again in the backward pass: less memory, a third more work."""
     log_every: int = 50
     validate_every: int = 500
     sample_every: int = 1000

@@ -121,9 +121,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def metrics(run: Path) -> list[dict]:
-    """The lines of metrics.jsonl without what is measured in seconds."""
+    """The lines of metrics.jsonl without what is measured in seconds, or counts what this process compiled."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in lines]
+    left_out = {"steps_per_second", "waiting", "compilations"}
+    return [{k: v for k, v in line.items() if k not in left_out} for line in lines]
 
 
 def outcome(run: Path) -> dict:

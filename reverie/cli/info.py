@@ -51,9 +51,12 @@ def info(
 
 
 def _told(run: Run) -> dict[str, str]:
-    from reverie.nets import parameters
-    from reverie.runs import MODEL, SAMPLES, network
+    import torch
+
+    from reverie.runs import MODEL, SAMPLES
+    from reverie.training.needs import Needs, operations, size
     from reverie.training.state import states
+    from reverie.training.trainer import on_cpu
     from reverie.tuning import described
 
     recipe, facts = run.recipe, run.facts
@@ -63,6 +66,9 @@ def _told(run: Run) -> dict[str, str]:
     names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
     loss, held_out = _losses(run)
     shape, sample = "x".join(map(str, facts.shape)), recipe.sample
+    device = torch.device("cpu") if on_cpu() else torch.accelerator.current_accelerator()
+    assert device is not None
+    needs = Needs(recipe, facts, device)
     return {
         "run": str(run.path),
         "made": f"{run.about.get('created', '?')}, {made_by}",
@@ -72,7 +78,11 @@ def _told(run: Run) -> dict[str, str]:
         "process": _part(recipe.schedule),
         "parameterization": f"{_part(recipe.parameterization)}, time label {_part(recipe.time_label)}",
         "loss function": _part(recipe.loss),
-        "network": f"{_part(recipe.net)}; {parameters(network(recipe, facts)):,} parameters",
+        "network": f"{_part(recipe.net)}; {needs.network.parameters:,} parameters",
+        "operations": (
+            f"{operations(needs.network.flops)} forward for one example; {operations(needs.flops)} for a training step"
+        ),
+        "memory": f"training needs about {size(needs.bytes)} on this {device.type}",
         "model file": f"{model.stat().st_size / 1e6:.1f} MB" if model.exists() else "not saved yet",
         "average": run.average or "-",
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",

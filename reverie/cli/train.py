@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie.cli.compose import composed
+from reverie.cli.notes import note
 
 if TYPE_CHECKING:
     from reverie.training import Report
@@ -53,6 +54,7 @@ def train(
 
     from reverie.runs import begin
     from reverie.training import Trainer
+    from reverie.training.needs import Needs
     from reverie.training.trainer import on_cpu
 
     processes = PartialState(cpu=on_cpu())
@@ -68,6 +70,10 @@ def train(
         again = ["reverie", "train", *words, *(["--recipe", recipe] if recipe else []), *tracked, "--out", str(out)]
         facts = run.facts
         print(f"run {out}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
+        needs = Needs(run.recipe, facts, processes.device)
+        print(needs.told())
+        if said := needs.warning():
+            note(said)
         print(f"to stop: Ctrl-C; to resume, run again: {shlex.join(again)}", flush=True)
     stopped = show(Trainer(run, examples), quiet=not processes.is_main_process)
     if stopped:
@@ -107,6 +113,8 @@ def _line(report: Report) -> str:
     told = {k: v for k, v in report.metrics.items() if isinstance(v, float)}
     names = ("loss", "validation_loss", "lr", "grad_norm", "steps_per_second")
     shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
+    if report.metrics.get("compilations", 1) != 1:  # else all is as it should be
+        shown.append(f"compilations {report.metrics['compilations']}")
     if report.sampled:
         shown.append(f"samples {report.sampled.name}")
     if report.saved:

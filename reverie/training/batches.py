@@ -18,12 +18,15 @@ from torch import Tensor
 
 from reverie.conditioning import Cond
 from reverie.data import Examples
+from reverie.memory import available
 from reverie.spaces import Space
 from reverie.tensors import Noise, generator
 from reverie.training.noise import Draws
 
 INITIAL, ORDER, STEP, VALIDATION, DROPOUT = 0, 1, 2, 3, 4
 """Keeps the streams of randomness of different uses apart."""
+SHARE = 0.25
+"""Of the memory that is free on a device, what the data may take there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,29 @@ class Batch:
     noise: Callable[[], Noise]
     """Noise for one evaluation of the loss: the same draws every time."""
     cond: Cond | None
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Examples that stand on a device as they are stored, so that a batch is an index into them."""
+
+    items: Tensor
+    """(N, ...), uint8 images or float32 arrays."""
+    labels: Tensor | None
+    """(N,) int64."""
+
+
+def hold(examples: Examples, device: torch.device | str) -> Examples | Held:
+    """The examples on a CUDA device if they take at most `SHARE` of what is free there; else as they are."""
+    device = torch.device(device)
+    room = available(device) if device.type == "cuda" else None
+    return examples if room is None or examples.items.nbytes > SHARE * room else held(examples, device)
+
+
+def held(examples: Examples, device: torch.device | str) -> Held:
+    """The examples on a device."""
+    labels = None if examples.labels is None else torch.from_numpy(examples.labels).to(device)
+    return Held(torch.from_numpy(np.ascontiguousarray(examples.items)).to(device), labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +82,7 @@ class Batches:
         device: where the tensors go.
     """
 
-    examples: Examples
+    examples: Examples | Held
     rows: np.ndarray
     space: Space
     seed: int
@@ -101,11 +127,11 @@ class Batches:
     ) -> Batch:
         x0, label = encoded(self.examples, self.space, chosen[rows], self.device)
         if mirrored is not None:
-            mask = mirrored[rows].to(self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
+            mask = moved(mirrored[rows], self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
             x0 = torch.where(mask, x0.flip(-1), x0)
         cond = None
         if self.labels and label is not None:
-            cond = Cond(label=label, drop=hidden[rows].to(self.device))
+            cond = Cond(label=label, drop=moved(hidden[rows], self.device))
         return Batch(x0, u[rows], partial(noise.noise, rows), cond)
 
     def _rows(self, first: int, count: int) -> np.ndarray:
@@ -128,10 +154,18 @@ def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def encoded(
-    examples: Examples, space: Space, rows: np.ndarray, device: torch.device | str
+    examples: Examples | Held, space: Space, rows: np.ndarray, device: torch.device | str
 ) -> tuple[Tensor, Tensor | None]:
     """x0 (B, ...) and labels (B,) of some rows."""
-    items = torch.from_numpy(np.ascontiguousarray(examples.items[rows]))
-    x0 = space.encode(items.to(device))
-    label = None if examples.labels is None else torch.from_numpy(examples.labels[rows]).to(device)
-    return x0, label
+    if isinstance(examples, Held):
+        index = moved(torch.from_numpy(np.ascontiguousarray(rows)), device)
+        return space.encode(examples.items[index]), None if examples.labels is None else examples.labels[index]
+    x0 = space.encode(moved(torch.from_numpy(np.ascontiguousarray(examples.items[rows])), device))
+    return x0, None if examples.labels is None else moved(torch.from_numpy(examples.labels[rows]), device)
+
+
+def moved(values: Tensor, device: torch.device | str) -> Tensor:
+    """Values of the host on a device, without waiting for it."""
+    if torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

@@ -18,6 +18,27 @@ def learning_rate(step: int, train: Train) -> float:
     return train.lr * rise * fall
 
 
-def optimizer(model: nn.Module, train: Train) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, 2019) over all parameters."""
-    return torch.optim.AdamW(model.parameters(), lr=train.lr, betas=train.betas, weight_decay=train.weight_decay)
+def optimizer(model: nn.Module, train: Train, device: torch.device | str = "cpu") -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, 2019) over all parameters.
+
+    In one kernel on CUDA, and on a CPU where the run is not plain float32 anyway: it is two to four times
+    as fast, and rounds differently.
+    """
+    fused = torch.device(device).type == "cuda" or train.compile or train.precision != "no"
+    settings = {"lr": train.lr, "betas": train.betas, "weight_decay": train.weight_decay}
+    return torch.optim.AdamW(model.parameters(), fused=fused or None, **settings)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def settle(optimizer: torch.optim.Optimizer) -> None:
+    """Bring a state that was read from files where the optimizer wants it.
+
+    The moments take the layout of their parameter, and one kernel for all counts its steps on their device.
+    """
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            for key, value in optimizer.state.get(p, {}).items():
+                if value.ndim:
+                    optimizer.state[p][key] = torch.empty_like(p).copy_(value)
+                elif group["fused"]:
+                    optimizer.state[p][key] = value.to(p.device)

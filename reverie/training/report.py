@@ -17,7 +17,7 @@ class Report:
     step: int
     steps: int
     loss: float | None = None
-    """Mean over the step's examples on all processes; None at step 0."""
+    """Mean over the step's examples on all processes; None at step 0, and on a GPU where it is still being computed."""
     metrics: Mapping[str, object] = field(default_factory=dict)
     """The line written to metrics.jsonl at this step, if one was."""
     sampled: Path | None = None

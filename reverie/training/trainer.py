@@ -17,18 +17,22 @@ import torch
 from torch import Tensor
 
 from reverie.data import Examples
+from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator
-from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches
+from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches, hold
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import PowerAverages, ema_decay, ema_update
+from reverie.training.feed import Feed
 from reverie.training.objective import Objective, memory_tensors, restore_memory
-from reverie.training.optim import learning_rate, optimizer
+from reverie.training.optim import learning_rate, optimizer, settle
+from reverie.training.pending import Pending, skip_unless_finite
 from reverie.training.report import Report
 from reverie.training.signals import Signals
+from reverie.training.speed import Compiled, advice, arithmetic, lay_out
 from reverie.training.state import Progress, Saved
 from reverie.training.validation import validate
 
@@ -40,6 +44,9 @@ class Trainer:
     print, plot, or leave the loop, upon which the state is saved. SIGINT and SIGTERM save and end
     the iteration with `stopped` set in the last report; a second one, more than a second later, acts
     as usual.
+
+    On a GPU the host is one step ahead: what a step has computed is read when the next one is under
+    way. An update whose loss or gradient is not finite changes nothing there, and ends the run a step later.
 
     Args:
         run: made by `reverie.runs.create` or opened by `reverie.load`.
@@ -58,42 +65,59 @@ class Trainer:
 
     def __iter__(self) -> Iterator[Report]:
         self._set_up()
-        with locked(self.run.path) if self._main else nullcontext(), self._signals.heard():
-            notes = self._resume()
+        with (
+            locked(self.run.path) if self._main else nullcontext(),
+            self._signals.heard(),
+            arithmetic(self.recipe.train, self.device),
+        ):
+            found = self._resume()
             try:
-                yield from self._steps(notes)
+                yield from self._steps(found)
             except GeneratorExit:  # the caller left the loop
+                self._settle()
                 if self._saved_step != self.progress.step:
                     self._save()
                 raise
             finally:
+                self.feed.close()
                 self.accelerator.end_training()
 
     # ------------------------------------------------------------------------------- setting up
 
     def _set_up(self) -> None:
         train, facts = self.recipe.train, self.run.facts
+        keep_freed_memory()
         self._signals = Signals()
         self._stop: int | None = None  # the signal that all processes know of
         self._saved_step = -1
+        self._pending: Pending | None = None
+        self._loss = self._norm = 0.0  # of the step that was read last
         self.accelerator = accelerator(self.run, on_cpu())
         self._main = self.accelerator.is_main_process
         self.device = self.accelerator.device
+        self._notes = [*advice(train, self.device)]  # to be told with the next report
+        self._advised = False  # on steps that wait for data
         self.denoiser = network(self.recipe, facts).to(self.device).train()
+        lay_out(self.denoiser.net, train, self.device)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)
         with global_randomness(train.seed, INITIAL, 1):
             memory = self.recipe.loss.memory()
         self.memory = None if memory is None else memory.to(self.device).train()
         self.objective = Objective(self.denoiser, self.recipe.loss, self.memory)
-        self.optimizer = optimizer(self.objective, train)
+        self.optimizer = optimizer(self.objective, train, self.device)
+        self.denoiser.net.checkpointing = train.checkpointing  # type: ignore[assignment]  # of a `Backbone`
+        self.compiled = Compiled(self.denoiser.net) if train.compile else None
         split = self.recipe.data.split(self.examples, train.validation, train.seed)
         self.held_out = split.validation
         self.batches = Batches(
-            self.examples, split.train, self.run.space, train.seed, train.batch, train.accumulate,
+            hold(self.examples, self.device), split.train, self.run.space, train.seed, train.batch, train.accumulate,
             self.accelerator.process_index, self.accelerator.num_processes, self.recipe.labels, train.drop,
             train.flip, self.device,
         )  # fmt: skip
+        self.feed = Feed(self.batches, train.steps)
+        # What a loss learns from a step, the next one needs; a scaler of fp16 reads its gradients itself.
+        self._late = self.device.type == "cuda" and self.memory is None and self.accelerator.scaler is None
 
     def _resume(self) -> tuple[str, ...]:
         """Put back the newest whole state; in words, what was found."""
@@ -121,6 +145,7 @@ class Trainer:
         new = self.powers.restore(self.denoiser.net, saved.files.get(state.POWER, {}))
         if self.memory is not None:
             restore_memory(self.memory, self.optimizer, saved.files.get(state.LOSS, {}))
+        settle(self.optimizer)
         step, steps = saved.progress.step, self.recipe.train.steps
         done = f"finished at step {step} already; to go on, give a larger train.steps"
         notes = [f"resuming at step {step} of {steps}" if step < steps else done]
@@ -143,64 +168,119 @@ class Trainer:
 
     # -------------------------------------------------------------------------------- the loop
 
-    def _steps(self, notes: tuple[str, ...]) -> Iterator[Report]:
+    def _steps(self, found: tuple[str, ...]) -> Iterator[Report]:
         train = self.recipe.train
-        if not notes:  # a new run
+        if not found:  # a new run
             first = self._validate({"step": 0})
-            yield Report(0, train.steps, None, first, self._draw(), self._save())
+            yield Report(0, train.steps, None, first, self._draw(), self._save(), notes=self._told())
         else:
-            yield Report(self.progress.step, train.steps, notes=notes)
+            yield Report(self.progress.step, train.steps, notes=(*found, *self._told()))
         clock, since = time.perf_counter(), self.progress.step
+        self.feed.restart()
         while self.progress.step < train.steps:
-            loss, norm = self._step(self.progress.step)
+            self._step(self.progress.step)
             step = self.progress.step + 1
-            self.progress = replace(self.progress, step=step, losses=(*self.progress.losses, loss))
-            last = step == train.steps
+            self.progress = replace(self.progress, step=step)
+            last, stopping = step == train.steps, self._stop is not None
+            logging, validating, drawing, saving = (
+                step % every == 0 or last
+                for every in (train.log_every, train.validate_every, train.sample_every, train.save_every)
+            )
+            storing, saving = snapshots.due(step, train), saving or stopping
+            if logging or validating or drawing or storing or saving:
+                self._settle()
             metrics: dict[str, object] | None = None
-            if step % train.log_every == 0 or last:
-                metrics = self._line(norm, (step - since) / max(time.perf_counter() - clock, 1e-9))
-            if step % train.validate_every == 0 or last:
+            if logging:
+                metrics = self._line((step - since) / max(time.perf_counter() - clock, 1e-9))
+            if validating:
                 metrics = self._validate({"step": step} if metrics is None else metrics)
-            sampled = self._draw() if step % train.sample_every == 0 or last else None
-            if snapshots.due(step, train):
+            sampled = self._draw() if drawing else None
+            if storing:
                 self._snapshot()
-            stopping = self._stop is not None
-            saved = self._save() if step % train.save_every == 0 or last or stopping else None
-            yield Report(step, train.steps, loss, metrics or {}, sampled, saved, self._stop)
+            saved = self._save() if saving else None
+            loss = None if self._pending else self._loss
+            yield Report(step, train.steps, loss, metrics or {}, sampled, saved, self._stop, self._told())
             if stopping:
                 return
             if metrics is not None:
                 clock, since = time.perf_counter(), step
+                self.feed.restart()
 
-    def _step(self, step: int) -> tuple[float, float]:
-        """One step of the optimizer: the loss on all processes, and the norm of its gradient."""
+    def _told(self) -> tuple[str, ...]:
+        """What there is to tell, once."""
+        told, self._notes = tuple(self._notes), []
+        return told
+
+    def _step(self, step: int) -> None:
+        """One step of the optimizer."""
         train = self.recipe.train
+        parts = self.feed.step(step)
+        told, values = self._gradient(step, parts)
+        self._settle()  # the step before, if that is still to be done, while the device works on this one
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, train)
-        parts, losses, values = self.batches.step(step), [], []
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
+        norm = told.new_zeros(()) if norm is None else norm
+        self._pending = Pending.of(step, parts, told, norm)
+        if self._late:
+            skip_unless_finite(self.optimizer, told, norm)
+        else:
+            self._read(self._pending)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if not self._late:
+            self._settle()
+        self._observe(step, values)
+
+    def _gradient(self, step: int, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
+        """The gradient of a step: the loss and the signal of each process, (processes, 2); losses (B,) by part."""
+        try:
+            return self._backward(step, parts)
+        except Exception as error:  # whatever a compiler, or the lack of one, may raise
+            note = self.compiled and self.compiled.gives_up(error)
+            if not note:
+                raise
+        self._notes.append(note)
+        self.optimizer.zero_grad(set_to_none=True)
+        return self._backward(step, parts)
+
+    def _backward(self, step: int, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
+        losses, values, seed = [], [], self.recipe.train.seed
         for i, batch in enumerate(parts):
             synchronise = nullcontext() if i == len(parts) - 1 else self.accelerator.no_sync(self.objective)
-            with synchronise, global_randomness(train.seed, DROPOUT, step, i, self.batches.rank, device=self.device):
+            with synchronise, global_randomness(seed, DROPOUT, step, i, self.batches.rank, device=self.device):
                 each = self.objective(batch)
                 loss = each.mean()
                 values.append(each.detach())
                 losses.append(loss.detach())
                 self.accelerator.backward(loss / len(parts))
-        asked = torch.tensor(float(self._signals.asked or 0), device=self.device)
-        told = torch.stack([torch.stack(losses).float().mean(), asked])
-        told = self.accelerator.gather(told[None]).cpu()
-        loss, self._stop = float(told[:, 0].mean()), int(told[:, 1].max()) or None
-        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
-        norm = float(norm) if norm is not None else 0.0
+        mean = torch.stack(losses).float().mean()
+        told = torch.stack([mean, torch.full_like(mean, float(self._signals.asked or 0))])
+        return self.accelerator.gather(told[None]), values
+
+    def _read(self, pending: Pending) -> None:
+        """Take over what a step has computed.
+
+        Raises:
+            NonFiniteError: its loss or gradient is not finite; the weights, which are those before it, are saved.
+        """
+        self._loss, self._norm, asked = pending.read()
+        self._stop = asked or None
         scaled = self.accelerator.scaler is not None  # its scaler meets infinite gradients and steps back by itself
-        if not _finite(loss) or not (_finite(norm) or scaled):
-            self._fail(step, parts)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        ema_update(self.average, self.denoiser, ema_decay(step, train.ema))
-        self.powers.update(self.denoiser.net, step + 1)
-        self._observe(step, values)
-        return loss, norm
+        if not _finite(self._loss) or not (_finite(self._norm) or scaled):
+            self.progress = replace(self.progress, step=pending.step)
+            self._fail(pending.step, pending.parts)
+        self.progress = replace(self.progress, losses=(*self.progress.losses, self._loss))
+
+    def _settle(self) -> None:
+        """Finish the newest step, if it is not yet: read what is to be read, and average its weights."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        if self._late:
+            self._read(pending)
+        ema_update(self.average, self.denoiser, ema_decay(pending.step, self.recipe.train.ema))
+        self.powers.update(self.denoiser.net, pending.step + 1)
 
     @torch.no_grad()
     def _observe(self, step: int, values: list[Tensor]) -> None:
@@ -216,7 +296,8 @@ class Trainer:
             NonFiniteError: always.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        with self.accelerator.autocast():
+        self._pending = None
+        with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):  # its hooks are no part of a graph
             found = [first_non_finite(self.denoiser, self.recipe.loss, batch, self.memory) for batch in parts]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
         self.optimizer.zero_grad(set_to_none=True)
@@ -241,19 +322,25 @@ class Trainer:
 
     # ------------------------------------------------------- what is written: main process only
 
-    def _line(self, norm: float, speed: float) -> dict[str, object]:
+    def _line(self, speed: float) -> dict[str, object]:
         """The training line of metrics.jsonl, begun."""
-        train, losses = self.recipe.train, self.progress.losses
+        train, losses, waiting = self.recipe.train, self.progress.losses, self.feed.waiting()
         step = self.progress.step
         self.progress = replace(self.progress, losses=())
         metrics: dict[str, object] = {
             "step": step,
             "loss": sum(losses) / len(losses),
             "lr": learning_rate(step - 1, train),
-            "grad_norm": norm,
+            "grad_norm": self._norm,
             "ema_decay": ema_decay(step - 1, train.ema),
             "steps_per_second": speed,
+            "waiting": waiting,
         }
+        if self.compiled:
+            metrics["compilations"] = self.compiled.graphs
+        if not self._advised and (said := self.feed.advice(waiting)):
+            self._advised = True
+            self._notes.append(said)
         if self._main:
             log.append(self.run.path / METRICS, metrics)
         self.accelerator.log({k: v for k, v in metrics.items() if k != "step"}, step=step)
