@@ -1,0 +1,61 @@
+"""Linear maps by oneDNN.
+
+Letters in shapes: M rows, K their length, N that of the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reverie.nets.kernels import definitions
+from reverie.nets.kernels.choice import bf16_is_native, differentiable, mkl_is_slow
+
+FEWEST = 2**22
+"""Products of fewer multiplications than this gain less than a call of a function in Python costs."""
+
+
+def suits(dtype: torch.dtype | None, x: Tensor, weight: Tensor) -> bool:
+    """Whether `Linear` is the faster way.
+
+    In float32 where MKL is slow, for all three products. In bfloat16 PyTorch calls oneDNN by itself, but copies
+    the bias over the whole output first, which the forward pass here leaves out.
+    """
+    large = x.numel() * weight.shape[0] >= FEWEST
+    return large and (mkl_is_slow() if dtype == torch.float32 else dtype == torch.bfloat16 and bf16_is_native())
+
+
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a b^T + bias by oneDNN, (M, K), (N, K) and (N,) -> (M, N)."""
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    return made
+
+
+def reduced(g: Tensor, x: Tensor) -> Tensor:
+    """g^T x, (M, N) and (M, K) -> (N, K); the narrower goes first, for oneDNN copies the first of two transposed."""
+    return product(g.mT, x.mT) if g.shape[1] <= x.shape[1] else product(x.mT, g.mT).mT
+
+
+class Linear(torch.autograd.Function):
+    """x weight^T + bias for (..., K), (N, K) and (N,) or None, all of one dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(x, weight, bias)
+        return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return tuple(differentiable(definitions.linear, (x, weight, bias), ctx.needs_input_grad, grad))
+        g, rows = grad.reshape(-1, grad.shape[-1]).contiguous(), x.reshape(-1, x.shape[-1])
+        ours = grad.dtype == torch.float32
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            (product(g, weight.mT) if ours else g @ weight).view(x.shape) if to_x else None,
+            (reduced(g, rows) if ours else g.mT @ rows) if to_weight else None,
+            g.sum(0) if to_bias else None,
+        )
