@@ -78,6 +78,12 @@ def compiled(denoiser: Denoiser, notice: Callable[[str], object], backend: str =
     return _with(denoiser, _Compiled(denoiser.net, notice, backend))
 
 
+def reason(error: Exception) -> str:
+    """The first line of what went wrong, inside the compiler where its error says so."""
+    inner = getattr(error, "inner_exception", error)
+    return str(inner).strip().partition("\n")[0] or type(inner).__name__
+
+
 def _with(denoiser: Denoiser, net: nn.Module) -> Denoiser:
     parts = denoiser.schedule, denoiser.parameterization, denoiser.label, denoiser.self_conditioned
     return Denoiser(net, *parts).train(denoiser.training)
@@ -101,7 +107,6 @@ class _Compiled(nn.Module):
                 if exhausted(error):
                     self.fast = None
                     raise
-                why = str(error).strip().partition("\n")[0] or type(error).__name__
-                self.notice(f"the network cannot be compiled here ({why}); it runs uncompiled")
+                self.notice(f"the network cannot be compiled here ({reason(error)}); it runs uncompiled")
                 self.fast = self.net
         return self.fast(x, label, cond)

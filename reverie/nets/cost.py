@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Cost:
         return self.weights * (1 + averages) + 12 * self.parameters + self.shared + batch * each
 
 
+@lru_cache(maxsize=16)
 def cost(
     config: NetConfig,
     shape: tuple[int, ...],

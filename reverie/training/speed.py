@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from reverie.faster import computes_bf16
+from reverie.faster import computes_bf16, reason
 from reverie.memory import exhausted
 from reverie.recipe import Train
 
@@ -82,8 +82,7 @@ class Compiled:
             return None
         self.on = False
         self._net._compiled_call_impl = None
-        why = str(error).strip().partition("\n")[0] or type(error).__name__
-        return f"the network cannot be compiled here ({why}); it runs uncompiled"
+        return f"the network cannot be compiled here ({reason(error)}); it runs uncompiled"
 
 
 def _graphs() -> int:
