@@ -34,7 +34,7 @@ def unit(x: Tensor, axis: int = 1) -> Tensor:
 
 def mp_silu(x: Tensor) -> Tensor:
     """SiLU(x) / 0.596, of magnitude 1 for standard normal x (Karras et al., 2024, equation 81)."""
-    return F.silu(x) / 0.5964726  # the root of E SiLU(x)^2
+    return F.silu(x) / 0.5964692  # the root of E SiLU(x)^2
 
 
 def mp_sum(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
@@ -77,15 +77,18 @@ class MPLayer(nn.Module):
         return w * squares.rsqrt().reshape(-1, *(1,) * (w.ndim - 1))
 
     def _force(self) -> None:
-        """Set |W| back. A second pass before the backward pass of a first finds nothing to do: the graph may hold W."""
-        if not torch.compiler.is_compiling() and self.weight._version == self.seen:
-            return
-        with torch.no_grad():
-            flat = self.weight.flatten(1)
-            size = (flat.square().mean(1) + TINY).rsqrt()
-            self.weight.mul_(size.reshape(-1, *(1,) * (self.weight.ndim - 1)))
+        """Set |W| back, once after each change of W.
+
+        By `data`, for inductor drops what is written to a parameter itself; and the graph of an earlier pass
+        may hold W, to whose gradient a change by rounding is none.
+        """
         if not torch.compiler.is_compiling():
+            if self.weight._version == self.seen:
+                return
             self.seen = self.weight._version
+        w = self.weight.data
+        size = (w.flatten(1).square().mean(1) + TINY).rsqrt()
+        w.copy_(w * size.reshape(-1, *(1,) * (w.ndim - 1)))
 
 
 def _transformed() -> bool:
