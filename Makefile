@@ -42,7 +42,7 @@ format: $(DEV)  ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-peers: $(PEERS)  ## what benchmarks/samplers compares with: diffusers, k-diffusion, azula; no test needs them
+peers: $(PEERS)  ## the libraries that benchmarks/samplers and benchmarks/training compare with; no test needs them
 
 clean:  ## delete caches and build products (.venv and runs/ stay)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -64,8 +64,10 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	@touch $(BASE) $@
 
-# k-diffusion and azula name torchvision, kornia, clip, wandb and more, none of which their samplers use.
+# These name torchvision, kornia, clip, wandb, pytorch-fid and more, which would bring another torch along and
+# which nothing that is measured uses.
 $(PEERS): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[peers]'
 	$(PIP) --no-deps k-diffusion==0.1.1.post1 azula==0.11.1
+	$(PIP) --no-deps denoising-diffusion-pytorch==2.3.4 ema-pytorch==0.8.3 smalldiffusion==0.5.0
 	@touch $(BASE) $@

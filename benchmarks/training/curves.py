@@ -32,6 +32,8 @@ def trained(words: Sequence[str], steps: int, out: Path, path: AbstractContextMa
     with path:
         run = begin(out, recipe, examples)
         for report in reverie.Trainer(run, examples):
+            if report.stopped is not None:  # the trainer hears signals, and we have more than one run
+                raise KeyboardInterrupt
             if report.loss is None:
                 began = time.perf_counter()
             else:

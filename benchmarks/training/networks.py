@@ -6,9 +6,8 @@ Letters in shapes: B batch, C channels, H height, W width of an image.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +65,11 @@ class Plan:
 PLANS = {"small": Plan((64, 128, 128), 256, 6, 4), "large": Plan((128, 256, 256), 768, 12, 2)}
 
 
-def plain_path() -> Any:  # noqa: ANN401
+def plain_path() -> AbstractContextManager[None]:
     """Inside, our networks compute by the plain definitions of `reverie.nets.kernels`."""
     from reverie.nets import kernels
 
-    return kernels.plain() if hasattr(kernels, "plain") else nullcontext()
+    return kernels.plain()
 
 
 # ------------------------------------------------------------------------------------------ ours

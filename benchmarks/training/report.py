@@ -31,6 +31,11 @@ def faster(a: dict[str, Any], b: dict[str, Any]) -> float:
     return median(each) * a["gflop"] / b["gflop"]
 
 
+def sooner(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """How many times as many steps a second a makes as b, whatever is in them."""
+    return faster(a, b) * b["gflop"] / a["gflop"]
+
+
 def of(rows: Rows, family: str, **where: object) -> list[dict[str, Any]]:
     """Rows of a family that were measured, with these fields."""
     return [
@@ -61,7 +66,7 @@ def steps(rows: Rows, family: str) -> str:
     lines = []
     for r in (r for r in rows if r["network"].endswith(f"-{family}")):
         if r.get("failure"):
-            lines.append([r["label"], *["–"] * 7 + [r["failure"]]][:8])
+            lines.append([f"{r['label']}: {r['failure']}", *["–"] * 7])
             continue
         seconds = median_of(r)
         lines.append(
@@ -90,7 +95,8 @@ def targets(rows: Rows) -> str:
         aim = f"{goal:g}" + (f", stretch {stretch:g}" if stretch else "")
         met = "yes" if found >= goal else "no"
         met += ", the stretch too" if stretch and found >= stretch else ""
-        lines.append([f"{WORDS[family]}, {precision} over {best['library']}'s float32", aim, f"{found:.2f}", met])
+        what = f"{WORDS[family]}, {precision} over {best['library']}'s float32"
+        lines.append([what, aim, f"{found:.2f} ({sooner(mine, best):.2f} by steps)", met])
     for family in WORDS:
         best, mine = best_peer(rows, family), ours(rows, family, "float32")
         peers = [r for r in of(rows, family, precision="float32", compiled="") if r["library"] != OURS]
@@ -200,7 +206,7 @@ def gpu(found: dict[str, Any]) -> str:
     lines, rows = [], found["rows"]
     for r in rows:
         if r.get("failure"):
-            lines.append([f"{r['network']}, {r['label']}", r["failure"], *["–"] * 6])
+            lines.append([f"{r['network']}, {r['label']}: {r['failure']}", *["–"] * 7])
             continue
         seconds, family = median_of(r), r["network"].rpartition("-")[2]
         speed = r["gflop"] / seconds / 1000

@@ -79,6 +79,8 @@ class Ours(System):
         run = begin(clock.out / "run", recipe, examples)
         trainer = reverie.Trainer(run, examples)
         for report in trainer:
+            if report.stopped is not None:  # the trainer hears signals
+                raise KeyboardInterrupt
             if report.loss is None:  # before the first step: the sheet of the untrained network has been drawn
                 clock.start()
             elif clock.tick(report.step, recipe.train.batch, trainer.average.net.state_dict):

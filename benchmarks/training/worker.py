@@ -88,7 +88,7 @@ def stepper(case: Case) -> tuple[nn.Module, Callable[[], float]]:
     form = torch.channels_last if case.channels_last else torch.contiguous_format
     if case.channels_last and network.family == "unet":
         net = net.to(memory_format=form)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LR, fused=device.type == "cuda" or None)
+    optimizer = optimiser(case, net)
     x, target = (torch.randn(case.batch, *SHAPE, device=device).contiguous(memory_format=form) for _ in range(2))
     t = torch.rand(case.batch, device=device)
     made = net if not case.compiled else torch.compile(net, mode=case.compiled)
@@ -109,6 +109,17 @@ def stepper(case: Case) -> tuple[nn.Module, Callable[[], float]]:
         return float(loss)  # waits for the device
 
     return net, steps
+
+
+def optimiser(case: Case, net: nn.Module) -> torch.optim.Optimizer:
+    """AdamW: ours as the trainer chooses it, the peers' as torch does, and the fused one for all on a GPU."""
+    if case.network.startswith("reverie"):
+        from reverie.recipe import Train
+        from reverie.training.optim import optimizer
+
+        train = Train(lr=LR, precision="bf16" if case.precision == "bf16" else "no", compile=bool(case.compiled))
+        return optimizer(net, train, case.device)
+    return torch.optim.AdamW(net.parameters(), lr=LR, fused=case.device.startswith("cuda") or None)
 
 
 def peak(case: Case, base: int) -> int:
