@@ -19,6 +19,8 @@ from reverie.denoiser import Denoiser
 from reverie.memory import exhausted
 
 Precision = Literal["no", "bf16", "fp16"]
+CPU = Path("/proc/cpuinfo")
+"""Where Linux tells of its processor."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -48,7 +50,7 @@ def computes_bf16(device: torch.device | str) -> bool | None:
     if device.type != "cpu":
         return None
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPU.read_text().splitlines()
     except OSError:  # not every system lists them
         return None
     words = next(

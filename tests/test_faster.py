@@ -6,7 +6,8 @@ import pytest
 import torch
 from toys import DIT, MLP, UNET, trained
 
-from reverie.faster import cast, checked_precision, compiled
+from reverie import faster
+from reverie.faster import cast, checked_precision, compiled, computes_bf16
 from reverie.grids import Uniform
 from reverie.runs import load
 from reverie.samplers import DDIM
@@ -79,3 +80,22 @@ def test_a_lack_of_memory_is_no_fault_of_the_compiler(monkeypatch):
     assert calls[:2] == [32, 16]
     assert told == []
     assert float((made - samples(run, run.denoiser)).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("told", "has"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse avx512f avx512_bf16 sha_ni\n", True),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\n", True),
+        ("processor\t: 0\nflags\t\t: fpu sse avx2 avx512f\nbugs\t: bf16\n", False),
+        ("processor\t: 0\nmachine: another\n", None),
+    ],
+)
+def test_a_processor_says_whether_it_computes_in_bf16(told, has, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr(faster, "CPU", tmp_path / "cpuinfo")
+    assert computes_bf16("cpu") is has
+    monkeypatch.setattr(faster, "CPU", tmp_path / "missing")
+    assert computes_bf16("cpu") is None
+    assert computes_bf16("meta") is None

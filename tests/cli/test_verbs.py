@@ -245,6 +245,8 @@ def test_info_in_words_and_for_programs():
     assert "1617 to train on, 180 held out" in told["data"]
     assert told["classes"].startswith("10: 0, 1")
     assert re.match(r"mlp .*; [\d,]+ parameters", told["network"])
+    assert re.fullmatch(r"[\d.e-]+ MFLOP forward for one example; [\d.]+ MFLOP for a training step", told["operations"])
+    assert re.match(r"training needs about [\d.]+ [MG]B on this cpu", told["memory"])
     assert re.search(r"[\d.]+ at step 12", told["loss"])
     text = cli("info", trained()).out
     assert all(key in text for key in told)
