@@ -18,6 +18,36 @@ CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     3: nn.Conv3d,
 }
 
+
+class _Pointwise:
+    """What convolutions with a kernel and a stride of 1 are computed by (`reverie.nets.kernels.pointwise`)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, h: Tensor) -> Tensor:
+        """`h` is (B, C, ...)."""
+        return kernels.pointwise(h, self.weight.flatten(1), self.bias)
+
+
+class Pointwise1d(_Pointwise, nn.Conv1d):
+    """A convolution over one axis with a kernel of 1."""
+
+
+class Pointwise2d(_Pointwise, nn.Conv2d):
+    """A convolution over two axes with a kernel of 1."""
+
+
+class Pointwise3d(_Pointwise, nn.Conv3d):
+    """A convolution over three axes with a kernel of 1."""
+
+
+POINTWISE: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: Pointwise1d,
+    2: Pointwise2d,
+    3: Pointwise3d,
+}
+
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
@@ -40,6 +70,8 @@ def conv(
 ) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """A convolution over `rank` axes that keeps their sizes at stride 1; `kernel` is odd."""
     padding = dilation * (kernel // 2)
+    if kernel == stride == 1:
+        return POINTWISE[rank](channels, out, 1, bias=bias)
     return CONVOLUTIONS[rank](channels, out, kernel, stride, padding, dilation=dilation, bias=bias)
 
 

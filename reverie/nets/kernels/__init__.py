@@ -4,6 +4,7 @@
 |---|---|---|
 | `linear` | oneDNN for all three products of float32 | AVX-512 on a processor that is not Intel's |
 | | the bias inside the product, bfloat16 | AVX-512 BF16 |
+| `pointwise` | a product for each example as it lies, bfloat16 | AVX-512 BF16 |
 | `attention` | products and softmax with a backward pass of its own, bfloat16 | AVX-512 BF16 |
 | `group_norm` | scale, shift and SiLU inside, the norm not kept | everywhere |
 | `layer_norm` | one example at a time, in its cache, float32 | everywhere, examples of 65,536 numbers or more |
@@ -23,7 +24,7 @@ from torch import Tensor
 from reverie.nets.kernels import attending, definitions, norms, products
 from reverie.nets.kernels.choice import computed, eager, plain
 
-__all__ = ["attention", "group_norm", "layer_norm", "linear", "plain"]
+__all__ = ["attention", "group_norm", "layer_norm", "linear", "plain", "pointwise"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -36,6 +37,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             )
             return made
     return definitions.linear(x, weight, bias)
+
+
+def pointwise(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """weight h + bias at every place, a convolution with a kernel of 1: (B, C, ...), (C', C), (C',) -> (B, C', ...)."""
+    if eager(h, weight, bias):
+        dtype = computed(h, weight, bias)
+        if products.suits_pointwise(dtype, h, weight):
+            bias = None if bias is None else bias.to(dtype)
+            made: Tensor = products.Pointwise.apply(h.to(dtype), weight.to(dtype), bias)
+            return made
+    return definitions.pointwise(h, weight, bias)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -5,10 +5,14 @@ Letters in shapes: B batch, C channels, L tokens, E width, `...` axes of space.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
+
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -16,12 +20,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def pointwise(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As `reverie.nets.kernels.pointwise`."""
+    kernel = weight[(..., *(None,) * (h.ndim - 2))]
+    return CONVOLVE[h.ndim - 2](h, kernel, bias)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """As `reverie.nets.kernels.attention`.
 
-    The fused kernels have no forward-mode derivative; under `torch.func.jvp` the formula is spelt out.
+    The fused kernels have no forward-mode derivative and no rule for `vmap`: there the formula is spelt out.
     """
-    if all(forward_ad.unpack_dual(part).tangent is None for part in (q, k, v)):
+    transformed = torch._C._are_functorch_transforms_active()
+    if not transformed and all(forward_ad.unpack_dual(part).tangent is None for part in (q, k, v)):
         return F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None])
     return attention_formula(q, k, v, mask)
 

@@ -1,6 +1,6 @@
-"""Linear maps by oneDNN.
+"""Linear maps by oneDNN, along the last axis or along the channels.
 
-Letters in shapes: M rows, K their length, N that of the result.
+Letters in shapes: M rows, K their length, N that of the result; B batch, P places of one example.
 """
 
 from __future__ import annotations
@@ -58,4 +58,38 @@ class Linear(torch.autograd.Function):
             (product(g, weight.mT) if ours else g @ weight).view(x.shape) if to_x else None,
             (reduced(g, rows) if ours else g.mT @ rows) if to_weight else None,
             g.sum(0) if to_bias else None,
+        )
+
+
+def suits_pointwise(dtype: torch.dtype | None, h: Tensor, weight: Tensor) -> bool:
+    """Whether `Pointwise` is the faster way: in bfloat16, channels first.
+
+    A convolution puts its input and output in another order; the products of each example take them as they are.
+    In float32 they are PyTorch's, by MKL, and gain nothing.
+    """
+    large = h.numel() * weight.shape[0] >= FEWEST
+    return large and dtype == torch.bfloat16 and bf16_is_native() and h.is_contiguous()
+
+
+class Pointwise(torch.autograd.Function):
+    """weight h + bias for (B, K, ...), (N, K) and (N,) or None, all of one dtype: a convolution with a kernel of 1."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(h, weight, bias)
+        x, each = h.flatten(2), weight.expand(len(h), -1, -1)
+        made = torch.bmm(each, x) if bias is None else torch.baddbmm(bias[:, None], each, x)
+        return made.view(len(h), -1, *h.shape[2:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        h, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return tuple(differentiable(definitions.pointwise, (h, weight, bias), ctx.needs_input_grad, grad))
+        g, x = grad.flatten(2), h.flatten(2)
+        to_h, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            torch.bmm(weight.mT.expand(len(h), -1, -1), g).view(h.shape) if to_h else None,
+            torch.bmm(g, x.mT).sum(0) if to_weight else None,
+            g.sum((0, 2)) if to_bias else None,
         )
