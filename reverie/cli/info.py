@@ -54,9 +54,9 @@ def _told(run: Run) -> dict[str, str]:
     import torch
 
     from reverie.runs import MODEL, SAMPLES
+    from reverie.training.accelerator import on_cpu
     from reverie.training.needs import Needs, operations, size
     from reverie.training.state import states
-    from reverie.training.trainer import on_cpu
     from reverie.tuning import described
 
     recipe, facts = run.recipe, run.facts

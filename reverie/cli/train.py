@@ -54,8 +54,8 @@ def train(
 
     from reverie.runs import begin
     from reverie.training import Trainer
+    from reverie.training.accelerator import on_cpu
     from reverie.training.needs import Needs
-    from reverie.training.trainer import on_cpu
 
     processes = PartialState(cpu=on_cpu())
     if out is None:

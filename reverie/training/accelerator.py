@@ -1,13 +1,18 @@
-"""Device, precision, processes and trackers of a run, through accelerate."""
+"""Device, precision, processes and trackers of a run, and the gradient of a step, through accelerate."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from reverie.runs import Run
+from reverie.tensors import global_randomness
+from reverie.training.batches import Batch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -44,3 +49,40 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     if train.report_to:
         made.init_trackers("reverie", config={"run": str(run.path)})
     return made
+
+
+def on_cpu() -> bool:
+    """Whether to train on the CPU; accelerate joins processes there only when it is told so."""
+    from accelerate.utils import parse_flag_from_env
+
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+def gradient(
+    made: Accelerator, objective: nn.Module, parts: Sequence[Batch], key: tuple[int, ...], rank: int, asked: int
+) -> tuple[Tensor, list[Tensor]]:
+    """Leave the gradient of the mean loss of all parts in the parameters of the objective.
+
+    Args:
+        made: knows device and processes.
+        objective: a batch to its losses (B,).
+        parts: the batches of a step.
+        key: of the step's randomness, to which part and rank are added.
+        rank: this process.
+        asked: the signal that it was sent, 0 for none.
+
+    Returns:
+        The loss and the signal of each process, (processes, 2), and the losses (B,) of each part.
+    """
+    losses, values = [], []
+    for i, batch in enumerate(parts):
+        synchronise = nullcontext() if i == len(parts) - 1 else made.no_sync(objective)
+        with synchronise, global_randomness(*key, i, rank, device=made.device):
+            each = objective(batch)
+            loss = each.mean()
+            values.append(each.detach())
+            losses.append(loss.detach())
+            made.backward(loss / len(parts))
+    mean = torch.stack(losses).float().mean()
+    told = torch.stack([mean, torch.full_like(mean, float(asked))])
+    return made.gather(told[None]), values

@@ -20,14 +20,14 @@ from reverie.data import Examples
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
-from reverie.tensors import global_randomness, non_finite
+from reverie.tensors import global_randomness
 from reverie.training import log, sheets, snapshots, state
-from reverie.training.accelerator import accelerator
+from reverie.training.accelerator import accelerator, gradient, on_cpu
 from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches, hold
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import PowerAverages, ema_decay, ema_update
 from reverie.training.feed import Feed
-from reverie.training.objective import Objective, memory_tensors, restore_memory
+from reverie.training.objective import Objective, bad_weight, memory_tensors, restore_memory
 from reverie.training.optim import learning_rate, optimizer, settle
 from reverie.training.pending import Pending, skip_unless_finite
 from reverie.training.report import Report
@@ -108,6 +108,12 @@ class Trainer:
         self.optimizer = optimizer(self.objective, train, self.device)
         self.denoiser.net.checkpointing = train.checkpointing  # type: ignore[assignment]  # of a `Backbone`
         self.compiled = Compiled(self.denoiser.net) if train.compile else None
+        self._set_up_data()
+        # What a loss learns from a step, the next one needs; a scaler of fp16 reads its gradients itself.
+        self._late = self.device.type == "cuda" and self.memory is None and self.accelerator.scaler is None
+
+    def _set_up_data(self) -> None:
+        train = self.recipe.train
         split = self.recipe.data.split(self.examples, train.validation, train.seed)
         self.held_out = split.validation
         self.batches = Batches(
@@ -116,8 +122,6 @@ class Trainer:
             train.flip, self.device,
         )  # fmt: skip
         self.feed = Feed(self.batches, train.steps)
-        # What a loss learns from a step, the next one needs; a scaler of fp16 reads its gradients itself.
-        self._late = self.device.type == "cuda" and self.memory is None and self.accelerator.scaler is None
 
     def _resume(self) -> tuple[str, ...]:
         """Put back the newest whole state; in words, what was found."""
@@ -233,30 +237,17 @@ class Trainer:
         self._observe(step, values)
 
     def _gradient(self, step: int, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
-        """The gradient of a step: the loss and the signal of each process, (processes, 2); losses (B,) by part."""
+        """As `gradient`; where the compiler fails, once more without it."""
+        key, asked = (self.recipe.train.seed, DROPOUT, step), self._signals.asked or 0
         try:
-            return self._backward(step, parts)
+            return gradient(self.accelerator, self.objective, parts, key, self.batches.rank, asked)
         except Exception as error:  # whatever a compiler, or the lack of one, may raise
             note = self.compiled and self.compiled.gives_up(error)
             if not note:
                 raise
         self._notes.append(note)
         self.optimizer.zero_grad(set_to_none=True)
-        return self._backward(step, parts)
-
-    def _backward(self, step: int, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
-        losses, values, seed = [], [], self.recipe.train.seed
-        for i, batch in enumerate(parts):
-            synchronise = nullcontext() if i == len(parts) - 1 else self.accelerator.no_sync(self.objective)
-            with synchronise, global_randomness(seed, DROPOUT, step, i, self.batches.rank, device=self.device):
-                each = self.objective(batch)
-                loss = each.mean()
-                values.append(each.detach())
-                losses.append(loss.detach())
-                self.accelerator.backward(loss / len(parts))
-        mean = torch.stack(losses).float().mean()
-        told = torch.stack([mean, torch.full_like(mean, float(self._signals.asked or 0))])
-        return self.accelerator.gather(told[None]), values
+        return gradient(self.accelerator, self.objective, parts, key, self.batches.rank, asked)
 
     def _read(self, pending: Pending) -> None:
         """Take over what a step has computed.
@@ -309,11 +300,7 @@ class Trainer:
 
     def _bad_weight(self) -> str:
         """The first weight that is not finite, in words; empty where all are."""
-        learned = () if self.memory is None else self.memory.named_parameters(prefix="loss")
-        for name, p in [*self.denoiser.net.named_parameters(), *self.average.net.named_parameters(), *learned]:
-            if found := non_finite(p.detach()):
-                return f"{name} ({found})"
-        return ""
+        return bad_weight(self.denoiser.net, self.average.net, self.memory)
 
     def _kept(self) -> str:
         """In words, what there is to resume from when nothing more can be saved."""
@@ -418,10 +405,3 @@ class Trainer:
 
 def _finite(value: float) -> bool:
     return value - value == 0
-
-
-def on_cpu() -> bool:
-    """Whether to train on the CPU; accelerate joins processes there only when it is told so."""
-    from accelerate.utils import parse_flag_from_env
-
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
