@@ -2,7 +2,8 @@
 
 The magnitude of a tensor is the root of the mean of its squares. Weights have a fixed one, so that the
 size of a step of the optimizer means the same throughout a training; nothing has a bias, no norm
-with weights is needed, and the network's first output is 0 by one gain.
+with weights is needed, and the network's first output is 0 by one gain. What embeds time and conditions
+is that of all backbones, brought to magnitude 1 at its end.
 
 Letters in shapes: B batch, C channels, L tokens, `...` one to three axes of space, E width of the embedding.
 """

@@ -41,10 +41,10 @@ NAMES: dict[str, dict[str, Any]] = {
         "dropout": 0.1,
         "resample": "block",
     },
-    # Song et al., 2021, CIFAR-10
+    # Song et al., 2021, CIFAR-10; NCSN++ with log sigma as the time label
     "ddpmpp": _DDPMPP,
     "ncsnpp": {**_DDPMPP, "fir": True, "pyramid_in": "residual", "time": "fourier"},
-    # Karras et al., 2024, EDM2-S, ImageNet at 64 channels-by-pixels
+    # Karras et al., 2024, EDM2-S, ImageNet at 64 pixels, with log(sigma) / 4 as the time label
     "edm2": {
         "width": 192,
         "multipliers": [1, 2, 3, 4],
