@@ -47,6 +47,7 @@ LAYERS = {
     "reverie.training": 4,
     "reverie.runs": 4,
     "reverie.tuning": 4,
+    "reverie.interop": 4,
     "reverie.synthesis": 4,
     "reverie.outputs": 4,
     "reverie.plots": 4,

@@ -16,14 +16,14 @@ Letters in shapes: C channels, H height, W width of an image, E width, p side of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from reverie.conditioning import Conditions
-from reverie.nets.dit import DiT, DiTConfig
+from reverie.interop.converted import Converted
+from reverie.nets.dit import DiTConfig
 
 SETTINGS = {
     "num_attention_heads": 16, "attention_head_dim": 72, "in_channels": 4, "out_channels": None, "num_layers": 28,
@@ -42,30 +42,7 @@ HALF = 128
 """Sines, and as many cosines, of the time."""
 
 
-@dataclass(frozen=True)
-class ConvertedDiT:
-    """A network of another project as ours: how to build it and what to load into it."""
-
-    config: DiTConfig
-    """Its settings."""
-    shape: tuple[int, int, int]
-    """(C, H, W) of an example."""
-    conditions: Conditions
-    """What it is told."""
-    outputs: int
-    """Tensors like an example that come out: 2 with a learned variance behind the prediction."""
-    state: dict[str, Tensor]
-    """Its weights, under our names."""
-
-    def build(self) -> DiT:
-        """The network, in the dtype of the weights, which it has copies of."""
-        with torch.device("meta"):
-            net = self.config.build(self.shape, self.conditions, outputs=self.outputs)
-        net.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
-        return net
-
-
-def converted(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> ConvertedDiT:
+def converted(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Converted:
     """A `DiTTransformer2DModel` as a `DiT` with the same outputs.
 
     A class beyond the last is diffusers' way of saying "none": here no label is given, or it is dropped.
@@ -91,7 +68,7 @@ def converted(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Convert
         period=10_000.0 ** (HALF / (HALF - 1)),
         mlp_eps=told["norm_eps"],
     )
-    return ConvertedDiT(
+    return Converted(
         config=ours,
         shape=(channels, told["sample_size"], told["sample_size"]),
         conditions=Conditions(classes=told["num_embeds_ada_norm"]),

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reverie.conditioning import Conditions
+from reverie.interop.converted import Converted
 from reverie.interop.diffusers_unet_weights import Renaming, current
-from reverie.nets.unet import UNet, UNetConfig
+from reverie.nets.unet import UNetConfig
 
 # A kind of block on the way down or up, less its "Down" or "Up": what resamples beside it, whether it has attention.
 KINDS = {
@@ -27,34 +27,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class ConvertedUNet:
-    """A network of another project as ours: how to build it and what to load into it."""
-
-    config: UNetConfig
-    """Its settings."""
-    shape: tuple[int, int, int]
-    """(C, H, W) of an example."""
-    conditions: Conditions
-    """What it is told."""
-    inputs: int
-    """Tensors like an example that come in."""
-    outputs: int
-    """Tensors like an example that go out: 2 with a learned variance behind the prediction."""
-    state: dict[str, Tensor]
-    """Its weights, under our names."""
-
-    def build(self) -> UNet:
-        """The network, in the dtype of the weights, which it has copies of."""
-        with torch.device("meta"):
-            net = self.config.build(self.shape, self.conditions, self.inputs, self.outputs)
-        net.load_state_dict({name: value.clone() for name, value in self.state.items()}, assign=True)
-        return net
-
-
-def converted(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], size: tuple[int, int] | None = None
-) -> ConvertedUNet:
+def converted(config: Mapping[str, Any], state: Mapping[str, Tensor], size: tuple[int, int] | None = None) -> Converted:
     """A `UNet2DModel` as a `UNet` with the same outputs.
 
     Two conventions stay the caller's where its time is embedded by Fourier features: diffusers is given
@@ -85,7 +58,14 @@ def converted(
     names.unet(ours, layout.attends, bool(told["flip_sin_to_cos"]), classes)
     if names.theirs:
         raise ValueError(f"weights that this UNet has no place for: {', '.join(sorted(names.theirs)[:5])}")
-    return ConvertedUNet(ours, shape, Conditions(classes=classes), inputs, outputs, names.ours)
+    return Converted(
+        config=ours,
+        shape=shape,
+        conditions=Conditions(classes=classes),
+        inputs=inputs,
+        outputs=outputs,
+        state=names.ours,
+    )
 
 
 SETTINGS: dict[str, Any] = {
