@@ -21,7 +21,7 @@ def same(run, other, tolerance=1e-5):
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
         for key in ("loss", "validation_loss", "grad_norm", "lr"):
-            assert a.get(key, 0) == pytest.approx(b.get(key, 0), abs=tolerance)
+            assert a.get(key, 0) == pytest.approx(b.get(key, 0), rel=tolerance, abs=tolerance)
 
 
 def test_accumulated_batches_are_one_larger_batch():
@@ -75,7 +75,9 @@ def test_two_processes_stopped_and_resumed_are_one_with_twice_the_batch(tmp_path
         for child in children:
             child.join(100)
         assert [child.exitcode for child in children] == [0, 0], (tmp_path / "log1").read_text()
-    same(run, trained(*EACH, "train.steps=120", "train.sample_every=1000", "train.batch=16"))
+    same(
+        run, trained(*EACH, "train.steps=120", "train.sample_every=1000", "train.batch=16"), 1e-4
+    )  # rounding grows with the steps
 
 
 def test_one_signal_to_one_process_stops_both(tmp_path):
