@@ -173,6 +173,7 @@ class Recipe:
         self.parameterization.check(self.schedule)
         self._check_chain()
         self.loss.check(self.schedule, self.parameterization)
+        self._check_checkpointing()
         self.sample.sampler.check(self.schedule, checked_times(self.sample.grid(self.schedule)))
 
     def _check_chain(self) -> None:
@@ -180,6 +181,14 @@ class Recipe:
         total, knots = getattr(self.time_label, "total", None), self.schedule.knots
         if None not in (total, knots) and total != knots:
             raise ValueError(f"time_label.total is {total}, and the chain has {knots} steps; make them equal")
+
+    def _check_checkpointing(self) -> None:
+        """What is computed again must be what was computed: a derivative of a derivative comes by other kernels."""
+        if self.train.checkpointing and any(loss.kind == "sliced_score_matching" for loss in layers(self.loss)):
+            raise ValueError(
+                "train.checkpointing=true forgets what loss.kind=sliced_score_matching differentiates twice; set "
+                "train.checkpointing=false, or a smaller train.batch with train.accumulate where memory is short"
+            )
 
     def completed(self, shape: tuple[int, ...], image: bool) -> Recipe:
         """The recipe with what depends on the data filled in."""

@@ -62,6 +62,13 @@ def test_the_average_is_not_checkpointed(tmp_path):
     assert not trainer.average.net.checkpointing
 
 
+def test_checkpointing_and_a_loss_that_differentiates_twice_are_refused():
+    loss = ("loss.kind=sliced_score_matching", "parameterization.kind=edm", "schedule.kind=ve")
+    assert toy(*loss).loss.kind == "sliced_score_matching"
+    with pytest.raises(ValueError, match=r"differentiates twice; set train\.checkpointing=false"):
+        toy(*loss, "train.checkpointing=true")
+
+
 # ------------------------------------------------------------------------------------- compilation
 
 
