@@ -1,9 +1,10 @@
 """Training: the time and memory of a step, ours and the peers'; loss curves; and the time to quality.
 
     make peers                                        # the libraries to compare with
-    python -m benchmarks.training                     # all but gpu: about three hours on two idle cores, most of
-                                                      # them for training against the clock and judging it
+    python -m benchmarks.training                     # all but gpu: about nine hours on two idle cores, most of
+                                                      # them to draw the samples of the peers' large networks
     python -m benchmarks.training steps --rounds 15
+    python -m benchmarks.training quality --judge 1 2 5 10      # fewer to draw; the others later, if at all
     python -m benchmarks.training quality --minutes 0.5 --every 0.25 --samples 200 --out /tmp/try
     python -m benchmarks.training gpu                 # where there is one
     python -m benchmarks.training report              # tables and pictures again, from the results

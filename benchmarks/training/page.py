@@ -53,7 +53,7 @@ def tables(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
         made["quality"] = (
             f"Fréchet distance, and in brackets a thousand times the kernel distance, of {found['n']:,} samples; "
             f"{found['evaluations']} evaluations for a peer's sample. As many real garments are at "
-            f"{floor['frechet']:.2f} ({1000 * floor['kernel']:.0f}). The classifier knows {net['accuracy']:.1%} of the "
+            f"{floor['frechet']:.2f} ({1000 * floor['kernel']:.3g}). The classifier knows {net['accuracy']:.1%} of the "
             f"test images; its weights are {net['digest']}.\n\n{report.quality(found['rows'])}\n\n"
             f"{report.verdict(found['rows'])}"
         )
@@ -95,7 +95,9 @@ def write(parts: dict[str, dict[str, Any]], full: Path, page: Path, template: Pa
     pictures = page.parent / "pictures"
     if "curves" in parts:
         report.plot_curves(parts["curves"], pictures / "training-curves.png")
+        made["curves"] += "\n\n![Loss against step, and the differences](pictures/training-curves.png)"
     if "quality" in parts:
         found = parts["quality"]
         report.plot_quality(found["rows"], found["floor"]["frechet"], pictures / "training-quality.png")
+        made["quality"] += "\n\n![Distance against minutes of training](pictures/training-quality.png)"
     write_text(page, filled(template.read_text(encoding="utf-8"), made))

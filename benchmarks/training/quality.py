@@ -103,10 +103,10 @@ def count(out: Path) -> int:
 
 
 def sheet(images: Any, path: Path) -> None:  # noqa: ANN401
-    """A sheet of 8 by 8 samples, to be looked at."""
+    """Rows of eight samples, to be looked at."""
     from PIL import Image
 
-    side = images.shape[-1]
+    side, images = images.shape[-1], images[: len(images) // 8 * 8]
     whole = images.reshape(-1, 8, side, side).swapaxes(1, 2).reshape(-1, 8 * side)
     Image.fromarray(whole).resize((16 * side, 2 * len(whole)), Image.Resampling.NEAREST).save(path)
 

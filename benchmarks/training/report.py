@@ -117,7 +117,7 @@ def quality(rows: Rows) -> str:
     for i in range(count):
         at = [r["log"][i] if i < len(r["log"]) else {} for r in rows]
         minute = next(a["minute"] for a in at if a)
-        cells = [f"{a['frechet']:.2f} ({1000 * a['kernel']:.0f})" if "frechet" in a else "–" for a in at]
+        cells = [f"{a['frechet']:.2f} ({1000 * a['kernel']:.3g})" if "frechet" in a else "–" for a in at]
         lines.append([f"{minute:.1f}", *cells])
     return table(["minute", *(r["system"] for r in rows)], lines)
 
@@ -231,9 +231,10 @@ def gpu(found: dict[str, Any]) -> str:
 def plot_quality(rows: Rows, floor: float, path: Path) -> None:
     """Distance against minutes."""
     figure, axis = _figure(7, 4.2)
+    colours = iter(("#d55e00", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#999999"))
     for r in rows:
         line = [(a["minute"], a["frechet"]) for a in r["log"] if "frechet" in a]
-        style = {"lw": 2.4, "color": "#0072b2"} if r["system"] == OURS else {"lw": 1.3}
+        style = {"lw": 2.4, "color": "#0072b2"} if r["system"] == OURS else {"lw": 1.3, "color": next(colours)}
         axis.plot([m for m, _ in line], [d for _, d in line], "o-", ms=3.5, label=r["system"], **style)
     axis.axhline(floor, color="black", lw=0.8, ls=":", label="real garments")
     axis.set(yscale="log", xlabel="minutes of training on the same cores", ylabel="Fréchet distance to held-out images")
