@@ -25,9 +25,10 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 @pytest.fixture(autouse=True)
 def _every_machine_and_size(monkeypatch):
     """The fast ways are taken for tensors of any size, and by processors that are as fast without them."""
-    for module, name, value in ((products, "FEWEST", 0), (norms, "LONG", 0)):
+    for module, name, value in ((products, "FEWEST", 0), (norms, "LONG", 150), (attending, "LONG", 0)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(products, "mkl_is_slow", lambda: True)
+    for module in (products, attending):
+        monkeypatch.setattr(module, "mkl_is_slow", lambda: True)
     for module in (products, attending):
         monkeypatch.setattr(module, "bf16_is_native", lambda: True)
 
@@ -71,16 +72,17 @@ CASES = {
     "linear, odd, narrowing": (linear(x=(19, 31), out=7), "both"),
     "pointwise": (pointwise(3, 12, 5, 7, out=20), "bf16"),
     "pointwise, 1-D": (pointwise(2, 9, 33, out=4), "bf16"),
-    "attention": (attention(2, 3, 9, 9, 8), "bf16"),
-    "attention, many keys": (attention(2, 3, 5, 70, 8), "bf16"),
-    "attention, masked": (attention(3, 2, 5, 7, 16, SEEN), "bf16"),
-    "attention, masked, many keys": (attention(3, 2, 5, 7, 1, SEEN), "bf16"),
+    "attention": (attention(2, 3, 9, 9, 8), "both"),
+    "attention, many keys": (attention(2, 3, 5, 70, 8), "both"),
+    "attention, masked": (attention(3, 2, 5, 7, 16, SEEN), "both"),
+    "attention, masked, many keys": (attention(3, 2, 5, 7, 1, SEEN), "both"),
     "group norm": (group_norm(3, 12, 7, 5, groups=4, modulated=False, affine=True, silu=False), "both"),
     "group norm, bare": (group_norm(3, 12, 7, groups=3, modulated=False, affine=False, silu=False), "both"),
     "group norm, SiLU": (group_norm(3, 12, 3, 4, 2, groups=2, modulated=False, affine=True, silu=True), "both"),
     "group norm, modulated": (group_norm(3, 12, 7, 5, groups=4, modulated=True, affine=False, silu=True), "both"),
     "group norm, all": (group_norm(3, 12, 7, 5, groups=4, modulated=True, affine=True, silu=True), "both"),
-    "layer norm": (layer_norm(3, 9, 20), "float32"),
+    "layer norm, large": (layer_norm(3, 9, 20), "float32"),
+    "layer norm, small": (layer_norm(5, 7, 12), "float32"),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -275,12 +277,12 @@ def test_a_convolution_with_a_kernel_of_one_keeps_its_class_and_its_numbers():
 
 
 def test_rules_are_of_the_machine_and_sizes(monkeypatch):
-    """Small products, long sequences and short examples stay with the definitions."""
+    """Small products, short sequences in float32 and endless ones stay with the definitions."""
     monkeypatch.undo()
     x, weight = torch.randn(4, 8), torch.randn(8, 8)
     assert not products.suits(torch.float32, x, weight)
     assert not products.suits(torch.float64, x.expand(2**20, 4, 8), weight)
     long = torch.empty(1, device="meta").expand(1, 1, 2**13, 4)
     assert not attending.suits(torch.bfloat16, long, long)
-    assert not attending.suits(torch.float32, x[None, None], x[None, None])
-    assert not norms.suits_layer_norm(torch.randn(2, 5, 7), x, x)
+    assert not attending.suits_by_head(torch.float32, long, long)
+    assert not attending.suits_by_head(torch.float32, x[None, None], x[None, None])

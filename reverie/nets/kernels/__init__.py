@@ -6,8 +6,9 @@
 | | the bias inside the product, bfloat16 | AVX-512 BF16 |
 | `pointwise` | a product for each example as it lies, bfloat16 | AVX-512 BF16 |
 | `attention` | products and softmax with a backward pass of its own, bfloat16 | AVX-512 BF16 |
+| | oneDNN's products head by head, float32, 512 by 512 weights or more | as for `linear` |
 | `group_norm` | scale, shift and SiLU inside, the norm not kept | everywhere |
-| `layer_norm` | one example at a time, in its cache, float32 | everywhere, examples of 65,536 numbers or more |
+| `layer_norm` | the norm not kept, large examples one at a time in their cache, float32 | everywhere |
 
 Everything else, and whatever runs on another device, in float64, compiled, under `torch.func` or with
 derivatives of forward mode, is computed by the definitions (`reverie.nets.kernels.definitions`), and so is all inside
@@ -64,6 +65,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         if attending.suits(dtype, q, k):
             made: Tensor = attending.Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), mask)
             return made
+        if attending.suits_by_head(dtype, q, k):
+            long: Tensor = attending.AttentionByHead.apply(q.to(dtype), k.to(dtype), v.to(dtype), mask)
+            return long
     return definitions.attention(q, k, v, mask)
 
 

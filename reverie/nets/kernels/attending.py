@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reverie.nets.kernels.choice import bf16_is_native, differentiable
+from reverie.nets.kernels.choice import bf16_is_native, differentiable, mkl_is_slow
 from reverie.nets.kernels.definitions import attention_formula
+from reverie.nets.kernels.products import product
 
 MOST = 2**24
 """Weights of one head beyond which memory decides for PyTorch's fused kernel, which never holds them at once."""
@@ -19,12 +20,18 @@ AT_ONCE = 2**20
 """Weights that are computed at once where they are computed again in the backward pass."""
 
 
-def suits(dtype: torch.dtype | None, q: Tensor, k: Tensor) -> bool:
-    """Whether `Attention` is the faster way: in bfloat16, of which the fused kernel makes float32 and back.
+LONG = 2**18
+"""Weights of one head from which on a call of oneDNN for each product of each head is worth it."""
 
-    In float32 it gains nothing: the fused kernel is as fast and saves less.
-    """
+
+def suits(dtype: torch.dtype | None, q: Tensor, k: Tensor) -> bool:
+    """Whether `Attention` is the faster way: in bfloat16, of which the fused kernel makes float32 and back."""
     return dtype == torch.bfloat16 and bf16_is_native() and q.shape[-2] * k.shape[-2] <= MOST
+
+
+def suits_by_head(dtype: torch.dtype | None, q: Tensor, k: Tensor) -> bool:
+    """Whether `AttentionByHead` is the faster way: in float32, for long sequences, where MKL is slow."""
+    return dtype == torch.float32 and mkl_is_slow() and LONG <= q.shape[-2] * k.shape[-2] <= MOST
 
 
 class Attention(torch.autograd.Function):
@@ -100,3 +107,44 @@ def _backward(inside: list[Tensor], p: Tensor, to: list[Tensor]) -> None:
     to_fit = torch._softmax_backward_data(torch.bmm(grad, v.mT), p, -1, p.dtype)
     torch.baddbmm(to_q, to_fit, k, beta=0, alpha=size, out=to_q)
     torch.baddbmm(to_k, to_fit.mT, q, beta=0, alpha=size, out=to_k)
+
+
+class AttentionByHead(torch.autograd.Function):
+    """As `Attention`, head by head with oneDNN's products; only queries, keys and values are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ANN401
+        flat, hidden = [t.flatten(0, 1) for t in (q, k, v)], _hidden(mask, q.shape[1])
+        out = q.new_empty(len(q), q.shape[2], q.shape[1], v.shape[3]).transpose(1, 2)  # as the next layer reads it
+        heads = [out[i, j] for i in range(len(q)) for j in range(q.shape[1])]
+        for i, (a, b, c, to) in enumerate(zip(*(t.unbind() for t in flat), heads, strict=True)):
+            to.copy_(product(_weights_of_one(a, b, None if hidden is None else hidden[i]), c.mT))
+        ctx.save_for_backward(q, k, v, mask)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        q, k, v, mask = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return tuple(differentiable(attention_formula, (q, k, v, mask), ctx.needs_input_grad, grad))
+        flat, hidden = [t.flatten(0, 1) for t in (q, k, v, grad)], _hidden(mask, q.shape[1])
+        made = [torch.empty_like(t.mT, memory_format=torch.contiguous_format) for t in flat[:3]]
+        inside = zip(*(t.unbind() for t in (*flat, *made)), strict=True)
+        for i, (a, b, c, g, to_q, to_k, to_v) in enumerate(inside):
+            p = _weights_of_one(a, b, None if hidden is None else hidden[i])
+            to_v.copy_(product(g.mT, p.mT))
+            to_fit = torch._softmax_backward_data(product(g, c), p, -1, p.dtype)
+            to_q.copy_(product(b.mT, to_fit))
+            to_k.copy_(product(a.mT, to_fit.mT))
+        size = q.shape[-1] ** -0.5
+        dq, dk, dv = (t.mT.unflatten(0, q.shape[:2]) for t in made)
+        return dq * size, dk * size, dv, None
+
+
+def _weights_of_one(q: Tensor, k: Tensor, hidden: Tensor | None) -> Tensor:
+    """As `_weights` for one head, (L, D) and (L', D) -> (L, L')."""
+    fit = product(q * q.shape[-1] ** -0.5, k)
+    if hidden is None:
+        return torch.softmax(fit, dim=-1, out=fit)
+    fit.masked_fill_(hidden, torch.finfo(fit.dtype).min)
+    return torch.softmax(fit, dim=-1, out=fit).masked_fill_(hidden, 0.0)

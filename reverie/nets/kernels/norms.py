@@ -97,20 +97,28 @@ def _sizes(h: Tensor) -> tuple[int, int, int]:
 
 
 def suits_layer_norm(h: Tensor, scale: Tensor, shift: Tensor) -> bool:
-    """Whether `LayerNorm` is the faster way: examples that are large but fit into a cache."""
-    return h.dtype == torch.float32 and h.ndim == 3 and h.is_contiguous() and h[0].numel() >= LONG
+    """Whether `LayerNorm` is the better way: in float32."""
+    return h.dtype == torch.float32 and h.ndim == 3 and h.is_contiguous() and scale.ndim == shift.ndim == 2
 
 
 class LayerNorm(torch.autograd.Function):
-    """LN(h) weight + bias for (B, L, E) and two of (B, E), all float32, one example after the other."""
+    """LN(h) weight + bias for (B, L, E) and two of (B, E), all float32.
+
+    Large examples are computed one after the other, each in the cache, by PyTorch's norm with a weight and a
+    bias; small ones, of which each would cost a call, together. LN(h) is not kept but computed again.
+    """
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:  # noqa: ANN401
-        out, mean, rstd = torch.empty_like(h), h.new_empty(*h.shape[:2], 1), h.new_empty(*h.shape[:2], 1)
-        for x, w, b, y, m, r in zip(*(t.unbind() for t in (h, weight, bias, out, mean, rstd)), strict=True):
-            aten.native_layer_norm.out(x, h.shape[2:], w, b, eps, out0=y, out1=m, out2=r)
-        ctx.save_for_backward(h, weight, bias, mean, rstd)
         ctx.eps = eps
+        if h[0].numel() < LONG:
+            out, mean, rstd = torch.native_layer_norm(h, h.shape[2:], None, None, eps)
+            torch.addcmul(bias[:, None], out, weight[:, None], out=out)
+        else:
+            out, mean, rstd = torch.empty_like(h), h.new_empty(*h.shape[:2], 1), h.new_empty(*h.shape[:2], 1)
+            for x, w, b, y, m, r in zip(*(t.unbind() for t in (h, weight, bias, out, mean, rstd)), strict=True):
+                aten.native_layer_norm.out(x, h.shape[2:], w, b, eps, out0=y, out1=m, out2=r)
+        ctx.save_for_backward(h, weight, bias, mean, rstd)
         return out
 
     @staticmethod
@@ -122,10 +130,27 @@ class LayerNorm(torch.autograd.Function):
                 return definitions.layer_norm(h, weight - 1, bias, ctx.eps)
 
             return *differentiable(formula, (h, weight, bias), ctx.needs_input_grad[:3], grad), None
-        made = torch.empty_like(h), torch.empty_like(weight), torch.empty_like(bias)
-        inside = (grad.contiguous(), h, mean, rstd, weight, bias, *made)
-        for g, x, m, r, w, b, to_x, to_w, to_b in zip(*(t.unbind() for t in inside), strict=True):
-            aten.native_layer_norm_backward.out(
-                g, x, h.shape[2:], m, r, w, b, [True] * 3, out0=to_x, out1=to_w, out2=to_b
-            )
-        return *made, None
+        by = _together if h[0].numel() < LONG else _one_by_one
+        return *by(grad.contiguous(), h, weight, bias, mean, rstd, ctx.eps), None
+
+
+def _together(
+    grad: Tensor, h: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `LayerNorm`, all examples at once."""
+    y = torch.native_layer_norm(h, h.shape[2:], None, None, eps)[0]
+    to_weight = torch.mul(grad, y, out=y).sum(1)
+    inside = torch.mul(grad, weight[:, None], out=y)
+    to_h = aten.native_layer_norm_backward(inside, h, h.shape[2:], mean, rstd, None, None, [True, False, False])[0]
+    return to_h, to_weight, grad.sum(1)
+
+
+def _one_by_one(
+    grad: Tensor, h: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `LayerNorm`, one example after the other."""
+    made = torch.empty_like(h), torch.empty_like(weight), torch.empty_like(bias)
+    inside = (grad, h, mean, rstd, weight, bias, *made)
+    for g, x, m, r, w, b, to_x, to_w, to_b in zip(*(t.unbind() for t in inside), strict=True):
+        aten.native_layer_norm_backward.out(g, x, h.shape[2:], m, r, w, b, [True] * 3, out0=to_x, out1=to_w, out2=to_b)
+    return made
