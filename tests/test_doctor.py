@@ -75,7 +75,7 @@ def test_reduced_precision(precision):
 def test_every_part_is_looked_at():
     assert {"flow", "cosine", "ve", "table", "sub_vp", "geometric", "shifted"} <= process.schedules().keys()
     assert {"ddim", "heun", "ancestral", "annealed_langevin", "euler_maruyama"} <= sampling.samplers().keys()
-    assert {"mlp", "dit", "unet"} <= device.networks().keys()
+    assert {"dit", "mlp", "refinenet", "unet", "wavenet"} <= device.networks().keys()
 
 
 @pytest.mark.parametrize(

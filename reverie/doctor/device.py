@@ -20,7 +20,7 @@ from reverie.denoiser import Denoiser
 from reverie.doctor.finding import Check, Seen, Undefined, defaults, over
 from reverie.grids import Uniform
 from reverie.losses import Denoising
-from reverie.nets import DiTConfig, MLPConfig, NetConfig, UNetConfig
+from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetConfig, WaveNetConfig
 from reverie.parameterizations import Velocity
 from reverie.recipe import Sampling, Train
 from reverie.runs import digest, read_tensors, write_tensors
@@ -31,7 +31,7 @@ from reverie.tensors import generator, global_randomness
 from reverie.training.optim import optimizer
 
 GROUP = "network"
-SHAPES, CLASSES, ROWS = ((1, 8, 8), (1, 32, 32), (2,)), 3, 8
+SHAPES, CLASSES, ROWS = ((1, 8, 8), (1, 32, 32), (1, 32), (2,)), 3, 8
 HALF = {"no": torch.bfloat16, "bf16": torch.bfloat16, "fp16": torch.float16}
 TOLERANCE = {torch.bfloat16: 0.05, torch.float16: 0.01}
 """Of a tiny network's output, relative to its size: bfloat16 keeps 8 bits, float16 11."""
@@ -40,7 +40,13 @@ TRAINING = 50
 
 def networks() -> dict[str, NetConfig]:
     """Every registered kind, small where its settings are known here."""
-    small = {"mlp": MLPConfig(32, 2), "dit": DiTConfig(width=32, depth=2, heads=2), "unet": UNetConfig(8, (1, 2), 1)}
+    small: dict[str, NetConfig] = {
+        "dit": DiTConfig(width=32, depth=2, heads=2),
+        "mlp": MLPConfig(32, 2),
+        "refinenet": RefineNetConfig(8, 1, dilations=(), embedding=32),
+        "unet": UNetConfig(8, (1, 2), 1),
+        "wavenet": WaveNetConfig(16, 4, embedding=32),
+    }
     return {**defaults(NetConfig), **small}
 
 

@@ -9,7 +9,7 @@ from reverie.conditioning import Cond, Conditions
 from reverie.config import registered
 from reverie.denoiser import Denoiser
 from reverie.losses import P2, Denoising, Resampled, SelfConditioned, SigmaSquared, SlicedScoreMatching, UniformTimes
-from reverie.nets import DiTConfig, MLPConfig, NetConfig, UNetConfig
+from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetConfig, WaveNetConfig
 from reverie.parameterizations import EDM, X0, Eps, Score, V, Velocity
 from reverie.prediction import Prediction
 from reverie.schedules import VE, Flow, LinearVP, Table
@@ -156,6 +156,8 @@ SMALL = {
     "unet": UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=4, head_width=8, dropout=0.1),
     "dit": DiTConfig(width=16, depth=1, heads=2, dropout=0.1),
     "mlp": MLPConfig(width=32, depth=1),
+    "refinenet": RefineNetConfig(width=8, blocks=1, dilations=(), embedding=16),
+    "wavenet": WaveNetConfig(width=8, depth=3, embedding=16, dropout=0.1),
 }
 
 
@@ -163,8 +165,9 @@ SMALL = {
 def test_every_backbone_trains_and_its_gradient_is_the_derivative(kind):
     torch.manual_seed(0)
     config = SMALL.get(kind) or registered(NetConfig)[kind]()
-    f = Denoiser(config.build((2, 4, 4), Conditions(classes=2)).double(), LinearVP(), Eps())
-    x0, cond = 0.3 * randn(8, 2, 4, 4, seed=1), Cond(label=torch.arange(8) % 2)
+    shape = next(shape for shape in ((2, 4, 4), (2, 16)) if config.fits(shape))
+    f = Denoiser(config.build(shape, Conditions(classes=2)).double(), LinearVP(), Eps())
+    x0, cond = 0.3 * randn(8, *shape, seed=1), Cond(label=torch.arange(8) % 2)
     u, loss = (torch.arange(8, dtype=DOUBLE) + 0.5) / 8, SlicedScoreMatching(UniformTimes(0.2))
     optimizer = torch.optim.Adam(f.parameters(), lr=3e-3)
     values = []
