@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reverie.config import Part
-from reverie.tensors import count
+from reverie.tensors import count, sent
 
 
 class Space(Part, abc.ABC, family="space"):
@@ -103,8 +103,9 @@ class Standardized(Space, kind="standardized"):
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         self._check(like.shape[1])
         shape = (1, -1) + (1,) * (like.ndim - 2)
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=like.device).reshape(shape)
-        return mean, torch.tensor(self.std, dtype=torch.float32, device=like.device).reshape(shape)
+        like = like.new_empty(0, dtype=torch.float32)
+        mean, std = (sent(torch.tensor(values, dtype=torch.float32), like) for values in (self.mean, self.std))
+        return mean.reshape(shape), std.reshape(shape)
 
     def encode(self, data: Tensor) -> Tensor:
         mean, std = self._statistics(data)

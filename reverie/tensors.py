@@ -40,7 +40,7 @@ def right(a: Tensor, like: Tensor) -> Tensor:
             f"one number an example: expected shape () or ({like.shape[0]},) for a batch of shape "
             f"{tuple(like.shape)}, given {tuple(a.shape)}"
         )
-    return a.reshape(a.shape + (1,) * (like.ndim - 1)).to(like)
+    return sent(a.reshape(a.shape + (1,) * (like.ndim - 1)), like)
 
 
 Number = float | Tensor
@@ -86,9 +86,9 @@ def _sequence(key: Seed) -> np.random.SeedSequence:
 
 
 def sent(values: Tensor, like: Tensor) -> Tensor:
-    """Values on the host, rounded there to the dtype of `like` and sent to its device without waiting for it."""
+    """Values in the dtype and on the device of `like`; from the host to a GPU without waiting for it."""
     rounded = values.to(like.dtype)
-    if like.device.type == "cuda":
+    if like.device.type == "cuda" and values.device.type == "cpu":
         return rounded.pin_memory().to(like.device, non_blocking=True)
     return rounded.to(like.device)
 

@@ -19,12 +19,11 @@ def learning_rate(step: int, train: Train) -> float:
 
 
 def optimizer(model: nn.Module, train: Train, device: torch.device | str = "cpu") -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, 2019) over all parameters.
+    """AdamW (Loshchilov & Hutter, 2019) over all parameters, in one kernel on a CPU and on CUDA.
 
-    In one kernel on CUDA, and on a CPU where the run is not plain float32 anyway: it is two to four times
-    as fast, and rounds differently.
+    On a CPU too that takes a half to a quarter of the time of one operation after the other.
     """
-    fused = torch.device(device).type == "cuda" or train.compile or train.precision != "no"
+    fused = torch.device(device).type in ("cpu", "cuda")
     settings = {"lr": train.lr, "betas": train.betas, "weight_decay": train.weight_decay}
     return torch.optim.AdamW(model.parameters(), fused=fused or None, **settings)  # type: ignore[arg-type]
 
