@@ -261,8 +261,12 @@ def test_all_can_be_compiled_in_one_graph():
         return kernels.group_norm(h.mT, 2, None, None, scale=scale, shift=scale, silu=True)
 
     given = [torch.randn(s, requires_grad=True) for s in ((2, 5, 6), (4, 6), (4,), (2, 4))]
-    made = torch.compile(all_of, backend="eager", fullgraph=True)(*given)
-    torch.testing.assert_close(made, all_of(*given))
+    compiled = torch.compile(all_of, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*given), all_of(*given))
+    with torch.autocast("cpu", torch.bfloat16):
+        made, expected = compiled(*given), all_of(*given)
+    assert made.dtype == expected.dtype
+    assert error(made.double(), expected.double()) < 0.03
 
 
 def test_a_convolution_with_a_kernel_of_one_keeps_its_class_and_its_numbers():

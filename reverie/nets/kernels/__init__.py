@@ -20,6 +20,7 @@ Letters in shapes: B batch, C channels, L tokens, E width, `...` axes of space.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from reverie.nets.kernels import attending, definitions, norms, products
@@ -68,6 +69,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         if attending.suits_by_head(dtype, q, k):
             long: Tensor = attending.AttentionByHead.apply(q.to(dtype), k.to(dtype), v.to(dtype), mask)
             return long
+    if torch.compiler.is_compiling() and q.device.type == "cpu" and computed(q, k, v) == torch.bfloat16:
+        return definitions.attention_formula(q, k, v, mask)  # the fused kernel's backward pass is several times slower
     return definitions.attention(q, k, v, mask)
 
 

@@ -24,6 +24,8 @@ _forced = False
 def plain() -> Iterator[None]:
     """All operations by their plain definitions, in forward passes begun inside (in every thread).
 
+    With gradient checkpointing the backward pass belongs inside too: it computes forward once more.
+
     >>> with plain():
     ...     eager(torch.ones(1))
     False
