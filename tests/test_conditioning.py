@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 import torch
 
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 
 
 def full(n: int = 3) -> Cond:
@@ -74,3 +74,18 @@ def test_conditions_are_frozen_and_named():
         Cond(torch.arange(3))
     with pytest.raises(TypeError):
         Cond(lable=torch.arange(3))
+
+
+@pytest.mark.parametrize("name", ["classes", "vector", "tokens", "image"])
+def test_a_negative_size_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} of conditions must be at least 0, which is none; given -1"):
+        Conditions(**{name: -1})
+
+
+def test_a_level_lies_on_an_image_or_a_vector():
+    with pytest.raises(ValueError, match="no image or vector that it lies on"):
+        Conditions(classes=3, tokens=8, level=True)
+    assert Conditions(image=1, level=True).level
+    assert Conditions(vector=1, level=True).level
+    with pytest.raises(FrozenInstanceError):
+        Conditions().classes = 3
