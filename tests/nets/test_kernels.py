@@ -9,7 +9,7 @@ from torch.func import jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.nets import kernels
-from reverie.nets.kernels import attending, choice, definitions, norms, products
+from reverie.nets.kernels import attending, choice, compiled, definitions, norms, products
 from reverie.nets.layers import conv
 
 ONEDNN_BF16 = choice.has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -261,12 +261,34 @@ def test_all_can_be_compiled_in_one_graph():
         return kernels.group_norm(h.mT, 2, None, None, scale=scale, shift=scale, silu=True)
 
     given = [torch.randn(s, requires_grad=True) for s in ((2, 5, 6), (4, 6), (4,), (2, 4))]
-    compiled = torch.compile(all_of, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(*given), all_of(*given))
+    way = torch.compile(all_of, backend="eager", fullgraph=True)
+    torch.testing.assert_close(way(*given), all_of(*given))
     with torch.autocast("cpu", torch.bfloat16):
-        made, expected = compiled(*given), all_of(*given)
+        made, expected = way(*given), all_of(*given)
     assert made.dtype == expected.dtype
     assert error(made.double(), expected.double()) < 0.03
+
+
+def test_compiled_products_are_products(monkeypatch):
+    """In float32, values and gradients, where compiled code would call MKL; not inside `plain()`."""
+    if not choice.has_onednn():
+        pytest.skip("oneDNN is not in this build")
+    monkeypatch.setattr(compiled, "WANTED", True)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(str(graph.graph))
+        return graph
+
+    given = [torch.randn(s, requires_grad=True) for s in ((3, 7, 6), (4, 6), (4,))]
+    way = torch.compile(kernels.linear, backend=backend, fullgraph=True)
+    with kernels.plain():
+        way(*given)
+    found = results(way, given)
+    assert ["multiplied" in graph for graph in graphs] == [False, True]
+    for ours, exact in zip(found, results(definitions.linear, [t.double() for t in given]), strict=True):
+        assert error(ours, exact) < 2 * torch.finfo(torch.float32).eps
+    torch.library.opcheck(compiled.multiplied, (given[0][0], given[1]))
 
 
 def test_a_convolution_with_a_kernel_of_one_keeps_its_class_and_its_numbers():

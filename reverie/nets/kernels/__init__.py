@@ -3,6 +3,7 @@
 | operation | on the CPU | where |
 |---|---|---|
 | `linear` | oneDNN for all three products of float32 | AVX-512 on a processor that is not Intel's |
+| | the same where `torch.compile` would call MKL (`compiled`) | as above |
 | | the bias inside the product, bfloat16 | AVX-512 BF16 |
 | `pointwise` | a product for each example as it lies, bfloat16 | AVX-512 BF16 |
 | `attention` | products and softmax with a backward pass of its own, bfloat16 | AVX-512 BF16 |
@@ -10,9 +11,10 @@
 | `group_norm` | scale, shift and SiLU inside, the norm not kept | everywhere |
 | `layer_norm` | the norm not kept, large examples one at a time in their cache, float32 | everywhere |
 
-Everything else, and whatever runs on another device, in float64, compiled, under `torch.func` or with
-derivatives of forward mode, is computed by the definitions (`reverie.nets.kernels.definitions`), and so is all inside
-`plain()`. Results differ by rounding alone. Each way is chosen by a rule (`reverie.nets.kernels.choice`).
+Everything else, and whatever runs on another device, in float64, under `torch.func` or with derivatives of
+forward mode, is computed by the definitions (`reverie.nets.kernels.definitions`), and so is all inside `plain()`.
+Compiled code is made of the definitions too, but for `linear` and attention in bfloat16, which is spelt out.
+Results differ by rounding alone. Each way is chosen by a rule (`reverie.nets.kernels.choice`).
 On other devices PyTorch's own fused kernels are called: flash attention among them.
 
 Letters in shapes: B batch, C channels, L tokens, E width, `...` axes of space.
@@ -23,7 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reverie.nets.kernels import attending, definitions, norms, products
+from reverie.nets.kernels import attending, compiled, definitions, norms, products
 from reverie.nets.kernels.choice import computed, eager, plain
 
 __all__ = ["attention", "group_norm", "layer_norm", "linear", "plain", "pointwise"]
@@ -38,6 +40,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
                 x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
             )
             return made
+    if compiled.suits(x, weight, bias):
+        return compiled.linear(x, weight, bias)
     return definitions.linear(x, weight, bias)
 
 

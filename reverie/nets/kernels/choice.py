@@ -20,6 +20,11 @@ from torch.autograd import forward_ad
 _forced = False
 
 
+def forced() -> bool:
+    """Whether this is inside `plain()`."""
+    return _forced
+
+
 @contextmanager
 def plain() -> Iterator[None]:
     """All operations by their plain definitions, in forward passes begun inside (in every thread).
