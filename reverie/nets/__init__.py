@@ -49,9 +49,9 @@ def suited(shape: tuple[int, ...]) -> NetConfig:
     (C, H, W), longer side up to 16     a transformer of patches of 2
     (C, H, W), larger                   a U-Net, as many levels as bring the longer side to 8 or
                                         less, at most 5; of 32 channels up to 64 pixels, then 64
-    (C, T, H, W)                        an MLP if H or W is below 4; a U-Net of 32 channels, its
-                                        levels chosen by H and W as for images, which does not
-                                        halve T below 8 frames
+    (C, T, H, W), H or W below 4        an MLP
+    (C, T, H, W)                        a transformer that attends within frames and along time by
+                                        turns, of patches of 2 up to 16 pixels, 4 up to 64, then 8
     ==================================  =======================================================
     """
     space = shape[1:]
@@ -61,8 +61,8 @@ def suited(shape: tuple[int, ...]) -> NetConfig:
     if len(space) == 1:
         return UNetConfig(width=32, multipliers=_levels(longer, 16, 256), blocks=1, attention=16)
     if len(space) == 3:
-        halved = () if space[0] >= 8 else (False, True, True)
-        return UNetConfig(width=32, multipliers=_levels(longer, 8), blocks=1, attention=8, halved=halved)
+        side = 2 if longer <= 16 else 4 if longer <= 64 else 8
+        return DiTConfig(depth=4, patch=(1, side, side), factorised=True)
     if longer <= 16:
         return DiTConfig(depth=4)
     return UNetConfig(width=32 if longer <= 64 else 64, multipliers=_levels(longer, 8), blocks=1, attention=8)
