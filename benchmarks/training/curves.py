@@ -26,7 +26,8 @@ def trained(words: Sequence[str], steps: int, out: Path, path: AbstractContextMa
     if out.exists():
         shutil.rmtree(out)
     put_off = [f"train.{what}_every={NEVER}" for what in ("sample", "save", "validate")]
-    recipe, _ = composed([*words, f"train.steps={steps}", *put_off, "train.ema_lengths=[]"])
+    sheets = ("sample.sampler.kind=ddim", "sample.grid.steps=1", "sample.guidance=1")  # the first and last are drawn
+    recipe, _ = composed([*words, f"train.steps={steps}", *put_off, *sheets, "train.ema_lengths=[]"])
     examples = recipe.data.load()
     losses, validation, began = [], float("nan"), time.perf_counter()
     with path:
