@@ -12,9 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from reverie.nets import kernels
 from reverie.nets.base import over
 from reverie.nets.layers import Attention, GroupNorm, Linear, conv, zeroed
-from reverie.nets.resampling import Downsample, Resampling, convolved_up
+from reverie.nets.resampling import Downsample, Resampling
 
 HALF = 0.5**0.5
 
@@ -164,7 +165,7 @@ class ResidualBlock(nn.Module):
         """The first convolution, of the resampled input."""
         by = self.style.resampling
         if self.resample == "up" and not by.fir:
-            return convolved_up(inner, self.conv_in.weight, self.conv_in.bias, by.factors)
+            return kernels.convolved_up(inner, self.conv_in.weight, self.conv_in.bias, by.factors)
         return self.conv_in(resampled(by, inner, self.resample))
 
     def _skipped(self, h: Tensor) -> Tensor:

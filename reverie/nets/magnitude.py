@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from reverie.nets import kernels
 from reverie.nets.base import over
 from reverie.nets.blocks import BlockStyle, resampled
-from reverie.nets.resampling import CONVOLVE, convolved_up
+from reverie.nets.resampling import CONVOLVE
 
 TINY = 1e-8
 """Added to squares, so that 0 has a derivative."""
@@ -120,7 +120,7 @@ class MPConv(MPLayer):
     def forward(self, h: Tensor, doubled: tuple[int, ...] | None = None) -> Tensor:
         """`h` is (B, C, ...); `doubled`: 2 for each axis whose values are repeated before, 1 for the others."""
         if doubled is not None:
-            return convolved_up(h, self.unit_weight(), None, doubled)
+            return kernels.convolved_up(h, self.unit_weight(), None, doubled)
         return CONVOLVE[h.ndim - 2](h, self.unit_weight(), padding=self.padding)
 
 

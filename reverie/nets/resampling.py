@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reverie.nets import kernels
 from reverie.nets.layers import CONVOLUTIONS, conv
 
 CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -79,29 +80,6 @@ class Resampling:
         return made.to(h.dtype)
 
 
-def convolved_up(h: Tensor, weight: Tensor, bias: Tensor | None, factors: tuple[int, ...]) -> Tensor:
-    """A convolution with a kernel of 3 of what repeating each value gives, (B, C, ...) -> (B, C', 2 ...).
-
-    Next to a value repeated, two of the three taps meet the same number. Their sums make a transposed
-    convolution with a kernel of 4 that gives the same with 2^axes / 3^axes of the multiplications, and
-    never holds the repeated values: in two dimensions 2.25 times fewer, and a training step through it
-    takes less than half the time.
-
-        y_{2 i} = w_0 x_{i-1} + (w_1 + w_2) x_i,    y_{2 i + 1} = (w_0 + w_1) x_i + w_2 x_{i+1}
-
-    Args:
-        h: (B, C, ...).
-        weight: (C', C, 3, ...), of the convolution at the higher resolution.
-        bias: (C',), or None.
-        factors: 2 for each axis that is doubled, 1 for the others.
-    """
-    weight = weight.transpose(0, 1)
-    for axis, factor in enumerate(factors, start=2):
-        a, b, c = weight.unbind(axis)
-        weight = torch.stack((c, b + c, a + b, a) if factor == 2 else (c, b, a), axis)
-    return TRANSPOSED[len(factors)](h, weight, bias, stride=factors, padding=1)
-
-
 class Downsample(nn.Module):
     """(B, C, ...) -> (B, C', .../2): a convolution of stride 2 with a kernel of 3.
 
@@ -142,4 +120,4 @@ class Upsample(nn.Module):
         """`h` is (B, C, ...); `e` is not read."""
         if self.resampling.fir:
             return self.conv(self.resampling.up(h))
-        return convolved_up(h, self.conv.weight, self.conv.bias, self.resampling.factors)
+        return kernels.convolved_up(h, self.conv.weight, self.conv.bias, self.resampling.factors)

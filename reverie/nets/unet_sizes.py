@@ -27,8 +27,8 @@ _DDPMPP: dict[str, Any] = {
 
 NAMES: dict[str, dict[str, Any]] = {
     "unet-s": {"width": 64, "multipliers": [1, 2, 2], "blocks": 2},
-    "unet-b": {"width": 128, "multipliers": [1, 2, 2, 2], "blocks": 2, "head_width": 64},
-    "unet-l": {"width": 192, "multipliers": [1, 2, 3, 4], "blocks": 3, "attention": 32, "head_width": 64},
+    "unet-b": {"width": 128, "multipliers": [1, 2, 2, 2], "blocks": 2},
+    "unet-l": {"width": 192, "multipliers": [1, 2, 3, 4], "blocks": 3, "attention": 32},
     # Ho et al., 2020, CIFAR-10
     "ddpm": _DDPM,
     # Dhariwal & Nichol, 2021, ImageNet at 64 pixels

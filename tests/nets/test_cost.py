@@ -1,6 +1,7 @@
 """Operations against a count of every layer's products; memory against what autograd and the allocator really hold."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from reverie.conditioning import Conditions
-from reverie.nets import DiTConfig, MLPConfig, UNetConfig, kernels, resampling
+from reverie.nets import DiTConfig, MLPConfig, UNetConfig, kernels
 from reverie.nets.cost import cost, given
 
 NETS = {
@@ -39,17 +40,14 @@ def products(net, batch, monkeypatch):
         total += 4 * q.numel() * k.shape[-2]
         return kept(q, k, v, mask)
 
-    def transposed(convolve):
-        def counting(h, weight, *args, **settings):
-            nonlocal total
-            total += 2 * h.numel() * weight[0].numel()
-            return convolve(h, weight, *args, **settings)
+    def doubled(h, weight, bias, factors):
+        nonlocal total
+        total += 2 * h.numel() * math.prod(factors) * weight[:, 0].numel()
+        return convolved_up(h, weight, bias, factors)
 
-        return counting
-
-    kept = kernels.attention
+    kept, convolved_up = kernels.attention, kernels.convolved_up
     monkeypatch.setattr(kernels, "attention", attention)
-    monkeypatch.setattr(resampling, "TRANSPOSED", {k: transposed(f) for k, f in resampling.TRANSPOSED.items()})
+    monkeypatch.setattr(kernels, "convolved_up", doubled)
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             module.register_forward_hook(layer)

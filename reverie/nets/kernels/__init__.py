@@ -10,6 +10,7 @@
 | | oneDNN's products head by head, float32, 512 by 512 weights or more | as for `linear` |
 | `group_norm` | scale, shift and SiLU inside, the norm not kept | everywhere |
 | `layer_norm` | the norm not kept, large examples one at a time in their cache, float32 | everywhere |
+| `convolved_up` | a transposed convolution of less than half the multiplications | everywhere, on every device |
 
 Everything else, and whatever runs on another device, in float64, under `torch.func` or with derivatives of
 forward mode, is computed by the definitions (`reverie.nets.kernels.definitions`), and so is all inside `plain()`.
@@ -25,10 +26,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reverie.nets.kernels import attending, compiled, definitions, norms, products
+from reverie.nets.kernels import attending, compiled, definitions, doubling, norms, products
 from reverie.nets.kernels.choice import computed, eager, plain
 
-__all__ = ["attention", "group_norm", "layer_norm", "linear", "plain", "pointwise"]
+__all__ = ["attention", "convolved_up", "group_norm", "layer_norm", "linear", "plain", "pointwise"]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -111,3 +112,17 @@ def layer_norm(h: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Te
         made: Tensor = norms.LayerNorm.apply(h, 1 + scale.float(), shift.float(), eps)
         return made
     return definitions.layer_norm(h, scale, shift, eps)
+
+
+def convolved_up(h: Tensor, weight: Tensor, bias: Tensor | None, factors: tuple[int, ...]) -> Tensor:
+    """A convolution with a kernel of 3, zeros around, of what repeating each value gives: (B, C, ...) -> (B, C', ...).
+
+    Args:
+        h: (B, C, ...).
+        weight: (C', C, 3, ...).
+        bias: (C',), or None.
+        factors: 2 for each axis that is doubled, 1 for the others.
+    """
+    if eager(h, weight, bias) or doubling.suits():
+        return doubling.convolved_up(h, weight, bias, factors)
+    return definitions.convolved_up(h, weight, bias, factors)

@@ -43,6 +43,11 @@ def plain() -> Iterator[None]:
         _forced = before
 
 
+def watched() -> bool:
+    """Whether a dispatch mode looks on, which counts FLOPs or fakes tensors."""
+    return bool(torch._C._len_torch_dispatch_stack())
+
+
 def eager(*given: Tensor | None) -> bool:
     """Whether a fast way may be considered: ordinary tensors on the CPU, and nothing looking on or transforming.
 
@@ -51,7 +56,7 @@ def eager(*given: Tensor | None) -> bool:
     """
     if _forced or torch.compiler.is_compiling() or not torch.backends.mkldnn.enabled:
         return False
-    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack():
+    if torch._C._are_functorch_transforms_active() or watched():
         return False
     parts = [t for t in given if t is not None]
     return all(

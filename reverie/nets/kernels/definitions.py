@@ -67,3 +67,10 @@ def group_norm(
 def layer_norm(h: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-6) -> Tensor:
     """As `reverie.nets.kernels.layer_norm`."""
     return F.layer_norm(h, h.shape[-1:], eps=eps) * (1 + scale[:, None]) + shift[:, None]
+
+
+def convolved_up(h: Tensor, weight: Tensor, bias: Tensor | None, factors: tuple[int, ...]) -> Tensor:
+    """As `reverie.nets.kernels.convolved_up`."""
+    for axis, factor in enumerate(factors, start=2):
+        h = h.repeat_interleave(factor, axis) if factor > 1 else h
+    return CONVOLVE[len(factors)](h, weight, bias, padding=1)
