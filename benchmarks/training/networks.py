@@ -31,11 +31,15 @@ class Network:
     build: Callable[[str], nn.Module]
     """Given a size."""
     call: Call
+    variant: str = ""
+    """A word for it, where a library has several of a family."""
+    like: str = "reverie"
+    """Which of ours it is compared with, for what it has and has not."""
 
     @property
     def name(self) -> str:
-        """Library and family."""
-        return f"{self.library}-{self.family}"
+        """Library, variant and family."""
+        return "-".join(word for word in (self.library, self.variant, self.family) if word)
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,16 @@ def _asked(net: nn.Module, x: Tensor, t: Tensor) -> Tensor:
     return net(x, 1000 * t)
 
 
-def _our_unet(size: str) -> nn.Module:
+def _our_unet(size: str, attention: int = 16) -> nn.Module:
     from reverie.nets.unet import UNetConfig
 
     plan = PLANS[size]
-    return UNetConfig(width=plan.channels[0], multipliers=plan.multipliers, blocks=2, attention=16).build(SHAPE)
+    return UNetConfig(width=plan.channels[0], multipliers=plan.multipliers, blocks=2, attention=attention).build(SHAPE)
+
+
+def _our_convolutional_unet(size: str) -> nn.Module:
+    """Without attention, but for the one in the middle."""
+    return _our_unet(size, attention=0)
 
 
 def _our_dit(size: str) -> nn.Module:
@@ -109,7 +118,7 @@ def _diffusers_unet(size: str) -> nn.Module:
         down_block_types=("DownBlock2D", *("AttnDownBlock2D",) * deeper),
         up_block_types=(*("AttnUpBlock2D",) * deeper, "UpBlock2D"),
         layers_per_block=2,
-        attention_head_dim=32,
+        attention_head_dim=64,
     )
 
 
@@ -232,9 +241,10 @@ NETWORKS = {
         Network("azula", "dit", AzulaDiT, lambda net, x, t: net(x, t)),
         Network("smalldiffusion", "dit", _small_dit, _small_asked),
         Network("reverie", "unet", _our_unet, _asked),
+        Network("reverie", "unet", _our_convolutional_unet, _asked, variant="convolutional"),
         Network("diffusers", "unet", _diffusers_unet, _diffusers_unet_asked),
         Network("denoising-diffusion-pytorch", "unet", _ddp_unet, _asked),
-        Network("azula", "unet", AzulaUNet, lambda net, x, t: net(x, t)),
+        Network("azula", "unet", AzulaUNet, lambda net, x, t: net(x, t), like="reverie-convolutional"),
         Network("smalldiffusion", "unet", _small_unet, _small_asked),
     )
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.samplers.report import table
 from benchmarks.training.curves import deviation
+from benchmarks.training.networks import NETWORKS
 from benchmarks.training.quality import OURS, reached
 
 Rows = Sequence[dict[str, Any]]
@@ -45,30 +46,37 @@ def of(rows: Rows, family: str, **where: object) -> list[dict[str, Any]]:
     ]
 
 
-def ours(rows: Rows, family: str, precision: str, plain: bool = False, compiled: str = "") -> dict[str, Any] | None:
+def ours(
+    rows: Rows, family: str, precision: str, plain: bool = False, compiled: str = "", name: str = OURS
+) -> dict[str, Any] | None:
     """Our row of that kind."""
-    found = of(rows, family, library=OURS, precision=precision, plain=plain, compiled=compiled)
+    network = f"{name}-{family}"
+    found = of(rows, family, network=network, precision=precision, plain=plain, compiled=compiled)
     return found[0] if found else None
 
 
+def counterpart(rows: Rows, peer: dict[str, Any], precision: str) -> dict[str, Any] | None:
+    """Our row that a peer's is compared with: the network that has what it has."""
+    network = NETWORKS[peer["network"]]
+    return ours(rows, network.family, precision, name=network.like)
+
+
 def best_peer(rows: Rows, family: str, compiled: str = "") -> dict[str, Any] | None:
-    """The peer with the most operations a second in float32, measured against ours in the same rounds."""
-    mine = ours(rows, family, "float32")
+    """The peer that comes closest to ours in operations a second in float32, measured in the same rounds."""
     peers = [r for r in of(rows, family, precision="float32", compiled=compiled) if r["library"] != OURS]
-    if not peers:
-        return None
-    return min(peers, key=median_of if mine is None else lambda r: faster(mine, r))
+    pairs = [(r, counterpart(rows, r, "float32")) for r in peers]
+    ranked = [(faster(mine, r), i) for i, (r, mine) in enumerate(pairs) if mine is not None]
+    return peers[min(ranked)[1]] if ranked else None
 
 
 def steps(rows: Rows, family: str) -> str:
     """Every case of a family."""
-    references = [ours(rows, family, p) for p in ("float32", "bf16")]
     lines = []
     for r in (r for r in rows if r["network"].endswith(f"-{family}")):
         if r.get("failure"):
             lines.append([f"{r['label']}: {r['failure']}", *["–"] * 7])
             continue
-        seconds = median_of(r)
+        seconds, references = median_of(r), [counterpart(rows, r, p) for p in ("float32", "bf16")]
         lines.append(
             [
                 r["label"],
@@ -88,7 +96,8 @@ def targets(rows: Rows) -> str:
     """What was to be reached."""
     lines = []
     for (family, precision), goal in TARGETS.items():
-        best, mine = best_peer(rows, family), ours(rows, family, precision)
+        best = best_peer(rows, family)
+        mine = None if best is None else counterpart(rows, best, precision)
         if best is None or mine is None:
             continue
         found, stretch = faster(mine, best), STRETCH.get((family, precision))
@@ -98,12 +107,15 @@ def targets(rows: Rows) -> str:
         what = f"{WORDS[family]}, {precision} over {best['library']}'s float32"
         lines.append([what, aim, f"{found:.2f} ({sooner(mine, best):.2f} by steps)", met])
     for family in WORDS:
-        best, mine = best_peer(rows, family), ours(rows, family, "float32")
+        best = best_peer(rows, family)
         peers = [r for r in of(rows, family, precision="float32", compiled="") if r["library"] != OURS]
-        if best is None or mine is None:
+        if best is None:
             continue
         least = min(peers, key=lambda r: r["peak"])
         for word, peer in (("the fastest peer", best), ("the most frugal peer", least)):
+            mine = counterpart(rows, peer, "float32")
+            if mine is None:
+                continue
             share = mine["peak"] / peer["peak"]
             what = f"{WORDS[family]}, peak of memory in float32 over that of {word}, {peer['library']}"
             lines.append([what, "at most 1", f"{share:.2f}", "yes" if share <= 1 else "no"])

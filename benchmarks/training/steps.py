@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 def cases(family: str, batch: int, compiled: bool = False) -> list[Case]:
     """Ours and the peers' in float32 and bf16, and ours by the plain path."""
     names = [name for name, network in NETWORKS.items() if network.family == family]
-    ours = next(name for name in names if name.startswith("reverie"))
+    ours = f"reverie-{family}"
     found = [Case(name, precision, batch=batch) for name in names for precision in ("float32", "bf16")]
     found += [Case(ours, precision, plain=True, batch=batch) for precision in ("float32", "bf16")]
     if compiled:
