@@ -83,16 +83,21 @@ def _asked(net: nn.Module, x: Tensor, t: Tensor) -> Tensor:
     return net(x, 1000 * t)
 
 
-def _our_unet(size: str, attention: int = 16) -> nn.Module:
+def _our_unet(size: str, attention: int = 16, heads: int = 0) -> nn.Module:
     from reverie.nets.unet import UNetConfig
 
     plan = PLANS[size]
-    return UNetConfig(width=plan.channels[0], multipliers=plan.multipliers, blocks=2, attention=attention).build(SHAPE)
+    return UNetConfig(plan.channels[0], plan.multipliers, blocks=2, attention=attention, heads=heads).build(SHAPE)
 
 
 def _our_convolutional_unet(size: str) -> nn.Module:
     """Without attention, but for the one in the middle."""
     return _our_unet(size, attention=0)
+
+
+def _our_one_headed_unet(size: str) -> nn.Module:
+    """With one head in every attention."""
+    return _our_unet(size, heads=1)
 
 
 def _our_dit(size: str) -> nn.Module:
@@ -242,10 +247,11 @@ NETWORKS = {
         Network("smalldiffusion", "dit", _small_dit, _small_asked),
         Network("reverie", "unet", _our_unet, _asked),
         Network("reverie", "unet", _our_convolutional_unet, _asked, variant="convolutional"),
+        Network("reverie", "unet", _our_one_headed_unet, _asked, variant="one-head"),
         Network("diffusers", "unet", _diffusers_unet, _diffusers_unet_asked),
         Network("denoising-diffusion-pytorch", "unet", _ddp_unet, _asked),
         Network("azula", "unet", AzulaUNet, lambda net, x, t: net(x, t), like="reverie-convolutional"),
-        Network("smalldiffusion", "unet", _small_unet, _small_asked),
+        Network("smalldiffusion", "unet", _small_unet, _small_asked, like="reverie-one-head"),
     )
 }
 
