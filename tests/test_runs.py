@@ -18,6 +18,7 @@ import reverie
 from reverie import config
 from reverie.data import Examples
 from reverie.locking import locked
+from reverie.nets import MLPConfig
 from reverie.recipe import Recipe
 from reverie.runs import begin, create, digest, fingerprint, load, read_tensors, write_tensors
 from reverie.training import Trainer
@@ -155,6 +156,27 @@ def test_a_damaged_config_is_refused_in_one_sentence(tmp_path, change, message):
     assert cli("sample", run, "-n", 1).sentence
     assert cli("train", *TOY, "--out", run).sentence
     assert hashes(run) == before
+
+
+@pytest.mark.parametrize("kind", ["dit", "unet"])
+def test_weights_of_an_earlier_network_are_refused(tmp_path, kind):
+    """Those of a transformer of width 256 have the names and shapes of now, and would give other samples."""
+
+    def change(data):
+        data["format"], data["recipe"]["net"] = 1, {"kind": kind, "width": 256}
+
+    run = edited(tmp_path, change)
+    before = hashes(run)
+    with pytest.raises(ValueError, match=f"an earlier {kind} .*another --out.*git checkout"):
+        load(run)
+    for words in (["info", run], ["sample", run, "-n", 1], ["ema", run], ["train", *TOY, "--out", run]):
+        assert f"an earlier {kind}" in cli(*words).sentence
+    assert hashes(run) == before
+
+
+def test_an_earlier_network_that_is_the_same_is_read(tmp_path):
+    run = edited(tmp_path, lambda data: data.update(format=1, recipe={**data["recipe"], "net": {"kind": "mlp"}}))
+    assert load(run).recipe.net == MLPConfig()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"format": 1', "null", "\x00", "nonsense", '{"format": NaN}'])
