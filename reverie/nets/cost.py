@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from reverie.conditioning import Cond, Conditions
-from reverie.nets import kernels
 from reverie.nets.base import NOTHING, Backbone, NetConfig
+from reverie.nets.kernels.choice import faked
 
 TOKENS = 77
 """L, where nothing else is said: that of CLIP's text encoder (Radford et al., 2021)."""
@@ -154,24 +154,8 @@ def _saved_as_on(
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     with FakeTensorMode(), device:
         net = build()
-        with torch.autocast(device.type, half) if half else nullcontext(), _taken_for_real():
+        with torch.autocast(device.type, half) if half else nullcontext(), faked():
             return _saved(net, batch, tokens)
-
-
-@contextmanager
-def _taken_for_real() -> Iterator[None]:
-    """Inside, tensors without numbers are computed with as those of a CPU are: by the fast ways, which save less."""
-    ways: Any = kernels
-    before = ways.eager
-
-    def eager(*given: Tensor | None) -> bool:
-        return all(t is None or (t.device.type == "cpu" and t.numel() > 0) for t in given)
-
-    ways.eager = eager
-    try:
-        yield
-    finally:
-        ways.eager = before
 
 
 def _saved(net: Backbone, batch: int, tokens: int) -> _Saved:

@@ -183,6 +183,34 @@ def strided(t):
 
 
 @every_dtype
+@every_case
+def test_results_may_be_written_over_and_saved_inputs_may_not(name, dtype):
+    fast, _, inputs = case(name, dtype)
+    exact = results(lambda *given: fast(*given) * 2, inputs)
+    for found, expected in zip(results(lambda *given: fast(*given).mul_(2), inputs), exact, strict=True):
+        assert torch.equal(found, expected)
+    changed = inputs[0] * 1
+    out = fast(changed, *inputs[1:])
+    changed.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@every_case
+def test_a_graph_of_gradients_has_the_dtypes_of_the_forward_pass(name):
+    """Asked for under autocast, after a forward pass without: the same gradients as of a graph that is thrown away."""
+    if not choice.has_onednn():
+        pytest.skip("oneDNN is not in this build")
+    fast, _, inputs = case(name, torch.float32)
+    out = fast(*inputs).sin().sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        once = torch.autograd.grad(out, inputs, retain_graph=True)
+        kept = torch.autograd.grad(out, inputs, create_graph=True)
+    for a, b in zip(kept, once, strict=True):
+        assert error(a.detach().double(), b.double()) < 30 * torch.finfo(torch.float32).eps
+
+
+@every_dtype
 @pytest.mark.parametrize("name", [name for name in CASES if name != "linear, odd, narrowing"])
 def test_examples_do_not_see_their_batch(name, dtype):
     fast, _, inputs = case(name, dtype)
@@ -289,6 +317,27 @@ def test_compiled_products_are_products(monkeypatch):
     for ours, exact in zip(found, results(definitions.linear, [t.double() for t in given]), strict=True):
         assert error(ours, exact) < 2 * torch.finfo(torch.float32).eps
     torch.library.opcheck(compiled.multiplied, (given[0][0], given[1]))
+
+
+def test_plain_code_stays_plain_when_it_is_compiled():
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(str(graph.graph))
+        return graph
+
+    weight = torch.randn(4, 3, 3, 3)
+    way = torch.compile(lambda h: kernels.convolved_up(h, weight, None, (2, 2)), backend=backend, fullgraph=True)
+    h = torch.randn(2, 3, 4, 5)
+    with kernels.plain():
+        plain = way(h)
+    torch.testing.assert_close(way(h), plain)
+    assert ["transpose" in graph for graph in graphs] == [False, True]
+
+
+def test_a_scale_in_float64_is_not_rounded():
+    h, scale = torch.randn(2, 3, 8), torch.randn(2, 8, dtype=torch.float64)
+    assert torch.equal(kernels.layer_norm(h, scale, scale), definitions.layer_norm(h, scale, scale))
 
 
 def test_a_convolution_with_a_kernel_of_one_keeps_its_class_and_its_numbers():

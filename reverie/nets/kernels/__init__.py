@@ -14,7 +14,8 @@
 
 Everything else, and whatever runs on another device, in float64, under `torch.func` or with derivatives of
 forward mode, is computed by the definitions (`reverie.nets.kernels.definitions`), and so is all inside `plain()`.
-Compiled code is made of the definitions too, but for `linear` and attention in bfloat16, which is spelt out.
+Compiled code is made of the definitions too, but for `linear`, `convolved_up`, and attention in bfloat16, which is
+spelt out.
 Results differ by rounding alone. Each way is chosen by a rule (`reverie.nets.kernels.choice`).
 On other devices PyTorch's own fused kernels are called: flash attention among them.
 
@@ -123,6 +124,6 @@ def convolved_up(h: Tensor, weight: Tensor, bias: Tensor | None, factors: tuple[
         bias: (C',), or None.
         factors: 2 for each axis that is doubled, 1 for the others.
     """
-    if eager(h, weight, bias) or doubling.suits():
+    if doubling.suits():
         return doubling.convolved_up(h, weight, bias, factors)
     return definitions.convolved_up(h, weight, bias, factors)

@@ -45,7 +45,7 @@ class Attention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ANN401
         keeps = k.shape[2] <= 4 * k.shape[3]
         flat, hidden = [t.flatten(0, 1) for t in (q, k, v)], _hidden(mask, q.shape[1])
-        out = q.new_empty(len(q), q.shape[2], q.shape[1], v.shape[3]).transpose(1, 2)  # as the next layer reads it
+        out = _empty(q, v)
         if keeps:
             p = _weights(flat[0], flat[1], hidden)
             out.copy_(torch.bmm(p, flat[2]).view(out.shape))
@@ -71,6 +71,13 @@ class Attention(torch.autograd.Function):
             _backward(inside, weights, [t[part] for t in made])
         dq, dk, dv = (t.view(like.shape) for t, like in zip(made, (q, k, v), strict=True))
         return dq, dk, dv, None
+
+
+def _empty(q: Tensor, v: Tensor) -> Tensor:
+    """(B, heads, L, D), with the heads of a query side by side as the next layer reads them, and a view of nothing."""
+    batch, heads, length, width = *q.shape[:3], v.shape[3]
+    strides = (length * heads * width, width, heads * width, 1)
+    return q.new_empty_strided((batch, heads, length, width), strides)
 
 
 def _hidden(mask: Tensor | None, heads: int) -> Tensor | None:
@@ -115,7 +122,7 @@ class AttentionByHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:  # noqa: ANN401
         flat, hidden = [t.flatten(0, 1) for t in (q, k, v)], _hidden(mask, q.shape[1])
-        out = q.new_empty(len(q), q.shape[2], q.shape[1], v.shape[3]).transpose(1, 2)  # as the next layer reads it
+        out = _empty(q, v)
         heads = [out[i, j] for i in range(len(q)) for j in range(q.shape[1])]
         for i, (a, b, c, to) in enumerate(zip(*(t.unbind() for t in flat), heads, strict=True)):
             to.copy_(product(_weights_of_one(a, b, None if hidden is None else hidden[i]), c.mT))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 _forced = False
+_faked = False
 
 
 def forced() -> bool:
@@ -43,9 +44,20 @@ def plain() -> Iterator[None]:
         _forced = before
 
 
+@contextmanager
+def faked() -> Iterator[None]:
+    """Inside, fake tensors, which have no numbers, take the ways of those they stand for: to see what these keep."""
+    global _faked
+    before, _faked = _faked, True
+    try:
+        yield
+    finally:
+        _faked = before
+
+
 def watched() -> bool:
-    """Whether a dispatch mode looks on, which counts FLOPs or fakes tensors."""
-    return bool(torch._C._len_torch_dispatch_stack())
+    """Whether a dispatch mode looks on, which counts FLOPs or fakes tensors; not inside `faked()`."""
+    return not _faked and bool(torch._C._len_torch_dispatch_stack())
 
 
 def eager(*given: Tensor | None) -> bool:
@@ -53,6 +65,7 @@ def eager(*given: Tensor | None) -> bool:
 
     Not inside `plain()`, while `torch.compile` traces, under `torch.func`, forward-mode derivatives or a
     dispatch mode (which counts FLOPs, or fakes tensors), with oneDNN switched off, nor for subclasses of Tensor.
+    Inside `faked()` fake tensors count as ordinary.
     """
     if _forced or torch.compiler.is_compiling() or not torch.backends.mkldnn.enabled:
         return False
@@ -60,7 +73,7 @@ def eager(*given: Tensor | None) -> bool:
         return False
     parts = [t for t in given if t is not None]
     return all(
-        type(t) in (Tensor, nn.Parameter)
+        (_faked or type(t) in (Tensor, nn.Parameter))
         and t.device.type == "cpu"
         and t.layout == torch.strided
         and t.numel() > 0
@@ -114,6 +127,8 @@ def differentiable(
 ) -> list[Tensor | None]:
     """The gradients of `formula(*inputs)` along `grad` as a graph of their own, for derivatives of derivatives.
 
+    They are computed in the dtypes of the inputs, as the forward pass was, whether autocast is on by now or not.
+
     Args:
         formula: differentiable as often as wanted.
         inputs: of which some may be None.
@@ -123,7 +138,9 @@ def differentiable(
     # views, so that a tensor given twice has a derivative in each place
     apart: list[Any] = [None if t is None else t.view_as(t) for t in inputs]
     asked = [i for i, want in enumerate(wanted) if want]
-    made = torch.autograd.grad(formula(*apart), [apart[i] for i in asked], grad, create_graph=True, allow_unused=True)
+    with torch.autocast("cpu", enabled=False):
+        out = formula(*apart)
+        made = torch.autograd.grad(out, [apart[i] for i in asked], grad, create_graph=True, allow_unused=True)
     grads: list[Tensor | None] = [None] * len(apart)
     for i, value in zip(asked, made, strict=True):
         grads[i] = value

@@ -21,7 +21,7 @@ def suits() -> bool:
 
     Not inside `plain()`, nor under a dispatch mode, so that FLOPs are counted by the definition.
     """
-    return torch.compiler.is_compiling() or not (choice.forced() or choice.watched())
+    return not choice.forced() and (torch.compiler.is_compiling() or not choice.watched())
 
 
 def convolved_up(h: Tensor, weight: Tensor, bias: Tensor | None, factors: tuple[int, ...]) -> Tensor:

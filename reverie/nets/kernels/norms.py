@@ -98,7 +98,8 @@ def _sizes(h: Tensor) -> tuple[int, int, int]:
 
 def suits_layer_norm(h: Tensor, scale: Tensor, shift: Tensor) -> bool:
     """Whether `LayerNorm` is the better way: in float32."""
-    return h.dtype == torch.float32 and h.ndim == 3 and h.is_contiguous() and scale.ndim == shift.ndim == 2
+    narrow = scale.dtype in NARROW and shift.dtype in NARROW
+    return narrow and h.dtype == torch.float32 and h.ndim == 3 and h.is_contiguous() and scale.ndim == shift.ndim == 2
 
 
 class LayerNorm(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch import Tensor
 from reverie.nets.kernels import definitions
 from reverie.nets.kernels.choice import bf16_is_native, differentiable, mkl_is_slow
 
+aten = torch.ops.aten
 FEWEST = 2**22
 """Products of fewer multiplications than this gain less than a call of a function in Python costs."""
 
@@ -44,7 +45,8 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
         ctx.save_for_backward(x, weight, bias)
-        return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+        made = product(x.reshape(-1, x.shape[-1]), weight, bias)
+        return aten._unsafe_view(made, (*x.shape[:-1], len(weight)))  # a view could not be written over in place
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -79,7 +81,7 @@ class Pointwise(torch.autograd.Function):
         ctx.save_for_backward(h, weight, bias)
         x, each = h.flatten(2), weight.expand(len(h), -1, -1)
         made = torch.bmm(each, x) if bias is None else torch.baddbmm(bias[:, None], each, x)
-        return made.view(len(h), -1, *h.shape[2:])
+        return aten._unsafe_view(made, (len(h), len(weight), *h.shape[2:]))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
