@@ -12,6 +12,9 @@ import torch
 SAID = ("can't allocate memory", "cannot allocate memory", "out of memory", "ALLOC_FAILED")
 """How torch and the libraries below it say so where they have no class of error for it."""
 
+OLD = "memory"
+"""The folder of the first version of control groups."""
+
 
 def exhausted(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
@@ -24,7 +27,8 @@ def available(device: torch.device | str) -> int | None:
     """Bytes that can still be had; None where nobody tells.
 
     On the host: what the system can give without swapping, or what is left under the limit of the
-    control group that a container runs in, if that is less.
+    control group that a container runs in, if that is less. Files that the system keeps in memory while
+    there is room, and has not used of late, count as free.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -53,15 +57,24 @@ def _system() -> int | None:
 
 
 def _group(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    for most, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for most, used, told, cached in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (f"{OLD}/memory.limit_in_bytes", f"{OLD}/memory.usage_in_bytes", f"{OLD}/memory.stat", "total_inactive_file"),
     ):
         try:
-            return max(0, int((root / most).read_text()) - int((root / used).read_text()))
+            left = int((root / most).read_text()) - int((root / used).read_text())
+            return max(0, left + _counted(root / told, cached))
         except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
     return None
+
+
+def _counted(path: Path, name: str) -> int:
+    """A number of a file with a name and a number in each line; 0 where it is not there."""
+    try:
+        return int(dict(line.split() for line in path.read_text().splitlines())[name])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def peak(device: torch.device | str, call: Callable[[], object]) -> int | None:

@@ -42,3 +42,21 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     assert memory._group(tmp_path) is None
     monkeypatch.setattr(memory, "_group", lambda: 600_000)
     assert memory.available("cpu") == 600_000
+
+
+@pytest.mark.parametrize(
+    ("names", "stat"),
+    [
+        (("memory.max", "memory.current", "memory.stat"), "anon 100000\ninactive_file 250000\n"),
+        (
+            ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+            "inactive_file 1\ntotal_inactive_file 250000\n",
+        ),
+    ],
+)
+def test_files_that_the_system_can_drop_count_as_free(tmp_path, names, stat):
+    """Reading a data set fills a container up to its limit, and takes no memory from anybody."""
+    (tmp_path / "memory").mkdir()
+    for name, text in zip(names, ("1000000\n", "900000\n", stat), strict=True):
+        (tmp_path / name).write_text(text)
+    assert memory._group(tmp_path) == 350_000

@@ -145,19 +145,33 @@ def _bar(reports: Iterable[Report]) -> Iterator[Report]:
         TextColumn("loss {task.fields[loss]}  {task.fields[speed]} steps/s"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    average, clock, since = None, math.inf, 0
+    average: float | None = None
+    clock, counted, told = math.inf, 0, 0  # the time and the step of the speed shown last, the step of the loss
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("train", total=None, loss="-", speed="-")
         for report in reports:
+            if clock == math.inf:  # the first report, after the first pictures
+                clock, counted, told = time.perf_counter(), report.step, report.step
             if report.loss is not None:
-                average = report.loss if average is None else 0.95 * average + 0.05 * report.loss
-                since += 1
-            clock = min(clock, time.perf_counter())  # starts with the first report, after the first pictures
-            if (elapsed := time.perf_counter() - clock) > 1 and since:
-                progress.update(task, speed=f"{since / elapsed:.1f}")
-                clock, since = time.perf_counter(), 0
+                average, told = _smoothed(average, report, report.step - told), report.step
+            if (elapsed := time.perf_counter() - clock) > 1 and report.step > counted:
+                progress.update(task, speed=f"{(report.step - counted) / elapsed:.1f}")
+                clock, counted = time.perf_counter(), report.step
             shown = "-" if average is None else f"{average:.4f}"
             progress.update(task, total=report.steps, completed=report.step, loss=shown)
             if text := _line(report):
                 progress.console.print(text, soft_wrap=True, markup=False)
             yield report
+
+
+def _smoothed(average: float | None, report: Report, steps: int) -> float | None:
+    """A running mean of the losses after a report that tells of one, `steps` after the last that did.
+
+    On a GPU few reports do; the mean of the steps between stands in the line that they log.
+    """
+    mean = report.metrics.get("loss")
+    loss = mean if isinstance(mean, float) and steps > 1 else report.loss
+    if average is None or loss is None:
+        return loss
+    kept = 0.95**steps
+    return kept * average + (1 - kept) * loss

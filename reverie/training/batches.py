@@ -8,6 +8,7 @@ Letters in shapes: G examples a step on all processes, B those of one process.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -61,7 +62,10 @@ def hold(examples: Examples, device: torch.device | str) -> Examples | Held:
 def held(examples: Examples, device: torch.device | str) -> Held:
     """The examples on a device."""
     labels = None if examples.labels is None else torch.from_numpy(examples.labels).to(device)
-    return Held(torch.from_numpy(np.ascontiguousarray(examples.items)).to(device), labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*not writable")  # nobody writes to a file that is mapped
+        items = torch.from_numpy(np.ascontiguousarray(examples.items))
+    return Held(items.to(device), labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from reverie.data import Examples
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
+from reverie.synthesis import rows_at_once
 from reverie.tensors import global_randomness
 from reverie.training import log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
@@ -34,7 +35,7 @@ from reverie.training.report import Report
 from reverie.training.signals import Signals
 from reverie.training.speed import Compiled, advice, arithmetic, lay_out
 from reverie.training.state import Progress, Saved
-from reverie.training.validation import validate
+from reverie.training.validation import MOST, validate
 
 
 class Trainer:
@@ -337,9 +338,11 @@ class Trainer:
         """`metrics` with the held-out loss of the averaged weights, which gets a line of its own."""
         if not self._main or len(self.held_out) == 0:
             return metrics
+        train, shape = self.recipe.train, self.run.facts.shape
+        rows = max(train.batch, rows_at_once(shape, train.batch, self.device))  # for which a step has memory too
         found = validate(
-            self.average, self.recipe.loss, self.examples, self.held_out, self.run.space, self.recipe.train.seed,
-            labels=self.recipe.labels, device=self.device,
+            self.average, self.recipe.loss, self.examples, self.held_out, self.run.space, train.seed,
+            labels=self.recipe.labels, batch=min(MOST, rows), device=self.device,
         )  # fmt: skip
         line = {"validation_loss": found.loss, "by_level": list(found.by_level), "t_bounds": list(found.bounds)}
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})

@@ -22,6 +22,8 @@ LEVELS = 8
 """Equal shares of the loss's own distribution of times."""
 EVALUATIONS = 1024
 """Network evaluations of one validation, about."""
+MOST = EVALUATIONS // LEVELS
+"""The largest batch: all pairs of a level."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ class Validation:
 
 def validate(
     f: Denoises, loss: Loss, examples: Examples, rows: np.ndarray, space: Space, seed: int, *, labels: bool,
-    batch: int = 128, device: torch.device | str = "cpu",
+    batch: int = MOST, device: torch.device | str = "cpu",
 ) -> Validation:  # fmt: skip
     """The loss of `f` on up to `EVALUATIONS` pairs of a held-out row and a noise level.
 
     Every level has as many pairs; rows, levels and noise depend on `seed` alone.
     """
-    each = EVALUATIONS // LEVELS
+    each = MOST
     sums = torch.zeros(LEVELS, dtype=torch.float64)
     draw = generator(seed, VALIDATION)
     start = 0

@@ -364,6 +364,28 @@ def test_the_progress_bar_on_a_terminal(tmp_path, capsys):
     assert "step 12/12: " in shown
 
 
+def test_the_bar_counts_steps_whose_loss_is_not_told(monkeypatch, capsys):
+    """A report every tenth of a second, of which one in ten has a loss, as from a GPU: ten steps a second."""
+    from types import SimpleNamespace
+
+    from reverie.cli import train
+    from reverie.training import Report
+
+    steps, clock = range(100, 201), SimpleNamespace(now=0.0)
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def reports():
+        for step in steps:
+            clock.now += 0.1
+            told = step % 10 == 0 and step > 100
+            yield Report(step, 200, 5.0 if told else None, {"loss": 2.0 if step < 120 else 1.0} if told else {})
+
+    assert [report.step for report in train._bar(reports())] == [*steps]
+    shown = capsys.readouterr().out
+    assert "10.0 steps/s" in shown
+    assert f"loss {1 + 0.95**90:.4f}" in shown  # 2, then 1 for 90 steps, each a twentieth
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -19,7 +19,7 @@ from reverie.spaces import Pixels, Standardized
 from reverie.training import Trainer, log
 from reverie.training.ema import ema_decay, ema_update
 from reverie.training.optim import learning_rate, optimizer
-from reverie.training.validation import LEVELS, validate
+from reverie.training.validation import LEVELS, MOST, validate
 
 # ------------------------------------------------------------------------------------------ EMA
 
@@ -134,6 +134,24 @@ def test_an_exact_denoiser_has_no_loss_and_a_wrong_one_its_own(schedule, loss):
         wrong = validate(Knowing(schedule, x0, off=0.5), loss, one, rows, Pixels(), 0, labels=False)
         assert wrong.loss == pytest.approx(0.25, rel=1e-5)
         assert wrong.by_level == pytest.approx([0.25] * LEVELS, rel=1e-5)
+
+
+class Watched(Trainer):
+    """Notes how many rows its averaged network sees at once."""
+
+    def _set_up(self):
+        super()._set_up()
+        self.rows = set()
+        self.average.net.register_forward_pre_hook(lambda net, given: self.rows.add(len(given[0])))
+
+
+def test_it_takes_no_more_rows_at_once_than_a_step_has_memory_for(tmp_path):
+    """Or than sampling, where that is more: on a CPU 32 of 8x8 pixels."""
+    for batch, most in ((8, 32), (50, 50)):
+        trainer = Watched(*begun(tmp_path / str(batch), "train.steps=1", f"train.batch={batch}"))
+        for _ in trainer:
+            pass
+        assert max(trainer.rows) == most < MOST
 
 
 @pytest.mark.parametrize(("schedule", "loss"), LOSSES.values(), ids=LOSSES)

@@ -163,6 +163,12 @@ def test_examples_held_on_the_device_are_the_same(space):
     assert bare.cond is None
 
 
+def test_a_file_that_cannot_be_written_to_is_held_without_a_warning(tmp_path, recwarn):
+    far = held(on_disk(tmp_path / "x.npy"), "cpu")
+    assert torch.equal(far.items, torch.from_numpy(ITEMS))
+    assert not [warning for warning in recwarn if "writable" in str(warning.message)]
+
+
 def test_they_are_held_where_they_take_little_of_what_is_free(monkeypatch):
     assert hold(EXAMPLES, "cpu") is EXAMPLES
     monkeypatch.setattr(batches, "held", lambda examples, device: (examples, device.type))
