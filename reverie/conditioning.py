@@ -88,14 +88,22 @@ class Cond:
 
     @staticmethod
     def cat(a: Cond, b: Cond, batch: int) -> Cond:
-        """The conditions of a batch of 2B: `a` for the first B examples, `b` for the others."""
+        """The conditions of a batch of 2B: `a` for the first B examples, `b` for the others.
+
+        Raises:
+            ValueError: a field other than `drop` is given in one of them alone.
+        """
 
         def join(name: str) -> Tensor | None:
             u, v = getattr(a, name), getattr(b, name)
             if name == "drop" and (u is None) != (v is None):
                 off = torch.zeros(batch, dtype=torch.bool, device=(v if u is None else u).device)
                 u, v = (off if u is None else u), (off if v is None else v)
-            return None if u is None else torch.cat([u, v])
+            if u is None or v is None:
+                if u is not v:
+                    raise ValueError(f"{name} is given in one of two conditions alone; give both one, and use drop")
+                return None
+            return torch.cat([u, v])
 
         return Cond(**{name: join(name) for name in _NAMES})
 

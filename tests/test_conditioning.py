@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 import torch
@@ -65,6 +65,15 @@ def test_cat_joins_and_fills_in_who_is_not_dropped():
     told = Cond(estimate=torch.tensor([[1.0], [2.0]]))
     assert Cond.cat(told, told.null(2), 2).estimate.flatten().tolist() == [1, 2, 1, 2]
     assert told.null(2).drop.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("name", ["label", "vector", "tokens", "mask", "image", "level", "estimate"])
+def test_cat_refuses_what_one_of_them_lacks(name):
+    """In either order; it would be dropped in silence for all."""
+    told, other = full(), replace(full(), **{name: None})
+    for a, b in ((told, other), (other, told)):
+        with pytest.raises(ValueError, match=f"{name} is given in one of two conditions alone"):
+            Cond.cat(a, b, 3)
 
 
 def test_conditions_are_frozen_and_named():

@@ -1,6 +1,7 @@
-"""Attention as diffusion transformers have it: rotary positions, norms of queries and keys, separate sequences.
+"""Attention of tokens to each other and to those of a condition.
 
-Letters in shapes: B batch, L tokens of an example, S sequences that these fall into, E width, D width of a head.
+Letters in shapes: B batch, L tokens of an example, S sequences that these fall into, E width, D width of a head,
+L' tokens of a condition, of width E'.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from reverie.nets import kernels
-from reverie.nets.layers import Attention, Linear
+from reverie.nets.layers import Linear
 from reverie.nets.positions import rotated
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of tokens to each other, (B, L, E) -> same, with rotary positions and norms if wanted."""
+    """Multi-head attention of tokens to each other, (B, L, E) -> same (Vaswani et al., 2017).
+
+    With rotary positions, norms of queries and keys, and in separate sequences, if wanted.
+    """
 
     def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
         """`width` is E, of which `heads` is a divisor."""
@@ -42,18 +46,25 @@ class SelfAttention(nn.Module):
         return self.out(made.reshape(h.shape))
 
 
-class CrossAttention(Attention):
-    """Multi-head attention of tokens to those of a condition of the same width, with norms if wanted."""
+class CrossAttention(nn.Module):
+    """Multi-head attention of (B, L, E) to the tokens of a condition, (B, L', E'), with norms if wanted."""
 
-    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
-        """`width` is E, of which `heads` is a divisor."""
-        super().__init__(width, heads, context=width)
+    def __init__(self, width: int, heads: int, context: int, qk_norm: bool = False) -> None:
+        """`width` is E, of which `heads` is a divisor, `context` E'."""
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv = Linear(width, width), Linear(context, 2 * width)
+        self.out = Linear(width, width)
         self.norm = QKNorm(width // heads) if qk_norm else None
 
-    def heads_of(self, h: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """As in `Attention`."""
-        q, k, v = super().heads_of(h, tokens)
-        return (q, k, v) if self.norm is None else (*self.norm(q, k), v)
+    def forward(self, h: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`h` is (B, L, E), `tokens` (B, L', E'), `mask` (B, L') bool, True where one may be looked at."""
+        q = self.q(h).unflatten(-1, (self.heads, -1))  # (B, L, heads, D)
+        k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).unbind(2)  # (B, L', heads, D)
+        if self.norm is not None:
+            q, k = self.norm(q, k)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        return self.out(kernels.attention(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 class QKNorm(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -118,13 +118,16 @@ class Backbone(nn.Module, ABC):
         """`x` is (B, inputs C, ...), `label` (B,); the result (B, outputs C, ...) in the dtype of `x`.
 
         Raises:
-            ValueError: x or the image has another number of channels or of axes than the network was built for.
+            ValueError: x or the image has another number of channels or of axes than the network was built for, or
+                there is not one time label for each example; or, on the CPU, a class that there is not.
         """
         if x.ndim != self.rank + 2 or x.shape[1] != self.inputs * self.shape[0]:
             wanted = (self.inputs * self.shape[0], *self.shape[1:])
             raise ValueError(
                 f"this {type(self).__name__} was built for examples of {wanted}, given {tuple(x.shape[1:])}"
             )
+        if label.shape != x.shape[:1]:
+            raise ValueError(f"the time label must be of ({len(x)},), one for each example; given {tuple(label.shape)}")
         told = self.conditioning(label, cond)
         h = x if not self.conditions.image else torch.cat([x, self._image(x, cond)], dim=1)
         out = self.body(padded(h, self.multiple), told)
@@ -177,11 +180,6 @@ def spatial(shape: tuple[int, ...]) -> bool:
     return 2 <= len(shape) <= 4 and min(shape) >= 1
 
 
-def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether `shape` is (C, H, W) with at least one of each."""
-    return len(shape) == 3 and min(shape) >= 1
-
-
 def at_least_one(kind: str, **settings: int) -> None:
     """Refuse settings below 1.
 
@@ -191,6 +189,18 @@ def at_least_one(kind: str, **settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
             raise ValueError(f"{name} of net {kind!r} must be at least 1, given {value}")
+
+
+def known_words(config: NetConfig) -> None:
+    """Refuse a word that a setting of words has not.
+
+    Raises:
+        ValueError: there is one; the message names the setting and its words.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
+            known = " or ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{name} of net {config.kind!r} must be {known}, given {getattr(config, name)!r}")
 
 
 def a_fraction(kind: str, dropout: float) -> None:

@@ -5,7 +5,6 @@ Letters in shapes: B batch, C channels, L tokens, `...` one to three axes of spa
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from reverie.nets import kernels
+from reverie.nets.attention import CrossAttention, SelfAttention
 from reverie.nets.base import over
-from reverie.nets.layers import Attention, GroupNorm, Linear, conv, zeroed
+from reverie.nets.layers import GroupNorm, Linear, conv, divided, zeroed
 from reverie.nets.resampling import Downsample, Resampling
 
 HALF = 0.5**0.5
@@ -54,23 +54,11 @@ class BlockStyle:
 
     def norm(self, channels: int, silu: bool = False, affine: bool = True) -> GroupNorm:
         """A group norm of the style."""
-        norm = GroupNorm(channels, silu, affine, self.eps)
-        norm.num_groups = divided(channels, self.groups, self.group_width)
-        return norm
+        return GroupNorm(divided(channels, self.groups, self.group_width), channels, silu, affine, self.eps)
 
     def heads_of(self, channels: int) -> int:
         """Heads for so many channels; where they do not divide them, the next smaller number that does."""
-        return math.gcd(channels, self.heads or max(1, channels // self.head_width))
-
-
-def divided(channels: int, groups: int, width: int) -> int:
-    """The largest number of equal groups of `channels`, at most `groups`, of at least `width` channels each.
-
-    >>> divided(128, 32, 4), divided(96, 32, 4), divided(96, 32, 1), divided(2, 32, 4)
-    (32, 24, 32, 1)
-    """
-    most = max(1, min(groups, channels // width))
-    return next(n for n in range(most, 0, -1) if channels % n == 0)
+        return divided(channels, self.heads or channels // self.head_width)
 
 
 class SpatialAttention(nn.Module):
@@ -86,9 +74,9 @@ class SpatialAttention(nn.Module):
         heads = style.heads_of(channels)
         self.rescale = style.rescale
         self.norm = style.norm(channels)
-        self.attention = Attention(channels, heads)
+        self.attention = SelfAttention(channels, heads)
         self.cross_norm = style.norm(channels) if style.tokens else None
-        self.cross = Attention(channels, heads, style.embedding) if style.tokens else None
+        self.cross = CrossAttention(channels, heads, style.embedding) if style.tokens else None
         self.zero_last()
 
     def zero_last(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +17,12 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Conditions
 from reverie.nets.attention import CrossAttention, SelfAttention
-from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, spatial
+from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, known_words, spatial
 from reverie.nets.embeddings import Embedded
 from reverie.nets.kernels import layer_norm
 from reverie.nets.layers import Linear, zeroed
 from reverie.nets.patches import join, split
 from reverie.nets.positions import rotary, sinusoidal_positions
-
-Positions = Literal["sinusoidal", "rotary"]
 
 SIZES = {
     "dit-s": {"depth": 12, "width": 384, "heads": 6},
@@ -49,7 +47,7 @@ class DiTConfig(NetConfig, kind="dit", aliases=SIZES):
     """Attention heads a block."""
     mlp_ratio: int = 4
     """Hidden units of a block's MLP, in units of `width`."""
-    positions: Positions = "sinusoidal"
+    positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
     """How tokens know their place: sines and cosines added once, as published, or rotary in every block (`rotary`)."""
     qk_norm: bool = False
     """Whether queries and keys are normalised, which keeps large models stable (`QKNorm`)."""
@@ -68,6 +66,7 @@ class DiTConfig(NetConfig, kind="dit", aliases=SIZES):
 
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
+        known_words(self)
         at_least_one(self.kind, width=self.width, depth=self.depth, heads=self.heads, mlp_ratio=self.mlp_ratio)
         for side in (self.patch,) if isinstance(self.patch, int) else self.patch:
             at_least_one(self.kind, patch=side)
@@ -76,9 +75,6 @@ class DiTConfig(NetConfig, kind="dit", aliases=SIZES):
             raise ValueError(
                 f"width of net 'dit' must be a multiple of 4 and of heads={self.heads}, given {self.width}"
             )
-        if self.positions not in get_args(Positions):
-            known = " or ".join(map(repr, get_args(Positions)))
-            raise ValueError(f"positions of net 'dit' must be {known}, given {self.positions!r}")
         if self.registers < 0:
             raise ValueError(f"registers of net 'dit' must be at least 0, which is none; given {self.registers}")
         if self.period <= 1 or self.mlp_eps <= 0:
@@ -94,7 +90,7 @@ class DiTConfig(NetConfig, kind="dit", aliases=SIZES):
         """A `DiT` for examples of `shape`, (C, ...) with one to three axes.
 
         Raises:
-            ValueError: there are other axes than these, or than the settings are for.
+            ValueError: there are other axes than these, or than the settings are for; or more than fit the width.
         """
         self.require(shape)
         axes = len(shape) - 1
@@ -110,6 +106,8 @@ class DiTConfig(NetConfig, kind="dit", aliases=SIZES):
             )
         if self.positions == "rotary":
             rotary((1,) * axes, self.width // self.heads, torch.device("meta"))
+        else:
+            sinusoidal_positions((1,) * axes, self.width, torch.device("meta"))
         return DiT(self, shape, conditions, inputs, outputs)
 
 
@@ -229,7 +227,7 @@ class DiTBlock(nn.Module):
         self.mlp_eps = config.mlp_eps
         self.modulation = zeroed(Linear(width, (9 if crosses else 6) * width))
         self.attention = SelfAttention(width, config.heads, config.qk_norm)
-        self.cross = CrossAttention(width, config.heads, config.qk_norm) if crosses else None
+        self.cross = CrossAttention(width, config.heads, width, config.qk_norm) if crosses else None
         self.inner = Linear(width, hidden)
         self.outer = Linear(hidden, width)
         self.dropout = nn.Dropout(config.dropout)
@@ -256,6 +254,7 @@ class DiTBlock(nn.Module):
         shift, scale, gate, shift2, scale2, gate2, *rest = self.modulation(e).chunk(6 if self.cross is None else 9, 1)
         h = gated(h, gate, self.dropout(self.attention(layer_norm(h, scale, shift), turn, sequences)))
         if self.cross is not None:
+            assert tokens is not None  # it was built for them
             shift3, scale3, gate3 = rest
             h = gated(h, gate3, self.dropout(self.cross(layer_norm(h, scale3, shift3), tokens, mask)))
         inner = F.gelu(self.inner(layer_norm(h, scale2, shift2, self.mlp_eps)), approximate="tanh")

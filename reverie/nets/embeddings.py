@@ -68,7 +68,7 @@ class Fourier(nn.Module):
 def check_labels(label: Tensor, classes: int) -> None:
     """Refuse labels that a network of so many classes does not know.
 
-    For the entry on the host: it reads the values, which inside a network would stall the device.
+    It reads the values, which stalls any device but the CPU.
 
     Args:
         label: (B,), integers in 0..classes - 1.
@@ -85,6 +85,13 @@ def check_labels(label: Tensor, classes: int) -> None:
     if outside:
         shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
         raise ValueError(f"labels must be in 0..{classes - 1} for {classes} classes, given {shown}")
+
+
+def readable(*given: Tensor | None) -> bool:
+    """Whether the values of all may be read at no cost: ordinary tensors on the CPU, not traced or transformed."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(t is None or (type(t) is Tensor and t.device.type == "cpu") for t in given)
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,8 @@ class Conditioning(nn.Module):
         """`label` is (B,), the time label; what comes out is in the dtype of the weights.
 
         Raises:
-            ValueError: a field that is read has other sizes than the network was built for.
+            ValueError: a field that is read has other sizes than the network was built for; or a label on the CPU
+                is no class of it (elsewhere, looking would stall the device).
         """
         cond = cond or Cond()
         self._check(cond, len(label))
@@ -184,6 +192,8 @@ class Conditioning(nn.Module):
         none = torch.full(label.shape, self.conditions.classes, dtype=torch.int64, device=label.device)
         if cond.label is None:
             return none
+        if readable(cond.label, cond.drop):
+            check_labels(cond.label if cond.drop is None else cond.label[~cond.drop], self.conditions.classes)
         rows = cond.label.to(torch.int64)
         return rows if cond.drop is None else torch.where(cond.drop, none, rows)
 

@@ -1,11 +1,10 @@
 """The layers that backbones are built of, for one, two or three axes of space or time alike.
 
-Letters in shapes: B batch, C channels, L tokens, E width, `...` one to three axes of space.
+Letters in shapes: B batch, C channels, E width, `...` one to three axes of space.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -75,24 +74,22 @@ def conv(
     return CONVOLUTIONS[rank](channels, out, kernel, stride, padding, dilation=dilation, bias=bias)
 
 
-def groups(channels: int) -> int:
-    """How many groups to normalise `channels` in: a divisor, at most 32, of at least 4 channels each.
+def divided(channels: int, groups: int, width: int = 1) -> int:
+    """The largest number of equal groups of `channels`, at most `groups`, of at least `width` channels each.
 
-    Groups of one channel would remove each channel's mean, and with it what the embedding and the
-    biases before the norm say (Karras et al., 2022, keep at least 4 as well).
-
-    >>> groups(128), groups(32), groups(48), groups(3)
-    (32, 8, 4, 1)
+    >>> divided(128, 32, 4), divided(96, 32, 4), divided(96, 32), divided(2, 32, 4)
+    (32, 24, 32, 1)
     """
-    return math.gcd(32, channels, max(1, channels // 4))
+    most = max(1, min(groups, channels // width))
+    return next(n for n in range(most, 0, -1) if channels % n == 0)
 
 
 class GroupNorm(nn.GroupNorm):
     """SiLU(GN(h) (1 + scale) + shift) in one pass (`reverie.nets.kernels.group_norm`), (B, C, ...) -> same."""
 
-    def __init__(self, channels: int, silu: bool = False, affine: bool = True, eps: float = 1e-5) -> None:
+    def __init__(self, groups: int, channels: int, silu: bool = False, affine: bool = True, eps: float = 1e-5) -> None:
         """`silu`: whether the result goes through one; `affine`: whether a weight and a bias are learned."""
-        super().__init__(groups(channels), channels, eps, affine)
+        super().__init__(groups, channels, eps, affine)
         self.silu = silu
 
     def forward(self, h: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
@@ -105,31 +102,3 @@ def zeroed(layer: Layer) -> Layer:
     for p in layer.parameters(recurse=False):
         nn.init.zeros_(p)
     return layer
-
-
-class Attention(nn.Module):
-    """Multi-head attention of tokens to themselves or to others, (B, L, E) -> same (Vaswani et al., 2017)."""
-
-    def __init__(self, width: int, heads: int, context: int = 0) -> None:
-        """`heads` divides `width`, which is E; `context` is the width of other tokens, 0: to themselves."""
-        super().__init__()
-        self.heads = heads
-        if context:
-            self.q, self.kv = Linear(width, width), Linear(context, 2 * width)
-        else:
-            self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
-
-    def forward(self, h: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """`h` is (B, L, E), `tokens` (B, L', context), `mask` (B, L') bool, True where one may be looked at."""
-        q, k, v = self.heads_of(h, tokens)
-        return self.out(kernels.attention(q, k, v, mask).transpose(1, 2).flatten(2))
-
-    def heads_of(self, h: Tensor, tokens: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, heads, L, head width)."""
-        if tokens is None:
-            q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-            return q, k, v
-        q = self.q(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return q, k, v

@@ -58,9 +58,8 @@ class MPLayer(nn.Module):
     """A weight whose every output has unit magnitude: W / |W|, row by row (Karras et al., 2024, section 2.3).
 
     The loss then does not depend on |W|, its gradient is orthogonal to W, and steps make W grow; so in
-    training each step first sets |W| back to its initial value, sqrt(inputs). That happens outside of
-    the graph, once after each change of the weight, and not inside transforms of `torch.func`. Weights
-    start standard normal.
+    training each step first sets |W| back to its initial value, sqrt(inputs) (`forced`). Weights start
+    standard normal.
     """
 
     def __init__(self, *shape: int) -> None:
@@ -70,14 +69,12 @@ class MPLayer(nn.Module):
         self.seen = -1
 
     def unit_weight(self) -> Tensor:
-        """W / |W|, after setting |W| back where that is due."""
-        if self.training and torch.is_grad_enabled() and not _transformed():
-            self._force()
+        """W / |W|."""
         w = self.weight
         squares = w.flatten(1).square().sum(1) + TINY
         return w * squares.rsqrt().reshape(-1, *(1,) * (w.ndim - 1))
 
-    def _force(self) -> None:
+    def force(self) -> None:
         """Set |W| back, once after each change of W.
 
         By `data`, for inductor drops what is written to a parameter itself; and the graph of an earlier pass
@@ -90,6 +87,18 @@ class MPLayer(nn.Module):
         w = self.weight.data
         size = (w.flatten(1).square().mean(1) + TINY).rsqrt()
         w.copy_(w * size.reshape(-1, *(1,) * (w.ndim - 1)))
+
+
+def forced(net: nn.Module) -> None:
+    """Set |W| back in every layer of `net` that keeps magnitude, if it is training and nothing forbids it.
+
+    Not without gradients, and not inside transforms of `torch.func`, in which no parameter may be written
+    to. It happens before the first layer, for blocks whose inside is computed again write to nothing.
+    """
+    if net.training and torch.is_grad_enabled() and not _transformed():
+        for layer in net.modules():
+            if isinstance(layer, MPLayer):
+                layer.force()
 
 
 def _transformed() -> bool:

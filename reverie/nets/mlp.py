@@ -65,7 +65,14 @@ class MLP(Backbone):
         self.out = zeroed(Linear(width, self.channels_out * size))
 
     def body(self, h: Tensor, told: Embedded) -> Tensor:
-        space = h.shape[2:]
+        """As in `Backbone`.
+
+        Raises:
+            ValueError: the examples have another size than it was built for.
+        """
+        space = tuple(h.shape[2:])
+        if space != self.shape[1:]:
+            raise ValueError(f"this MLP was built for examples of {self.shape} alone, given {(self.shape[0], *space)}")
         h = self.enter(h.flatten(1))
         for block in self.blocks:
             h = self.through(block, h, told.e)

@@ -26,7 +26,8 @@ def split(x: Tensor, patch: tuple[int, ...]) -> Tensor:
 def join(h: Tensor, patch: tuple[int, ...], grid: tuple[int, ...]) -> Tensor:
     """(B, L, C p ...) -> (B, C, n p, ...), the inverse of `split`; `grid` is the n of each axis."""
     rank = len(patch)
-    h = h.reshape(len(h), *grid, h.shape[-1] // math.prod(patch), *patch)
+    channels = h.shape[-1] // math.prod(patch)
+    h = h.reshape(len(h), *grid, channels, *patch)
     pairs = [axis for i in range(rank) for axis in (1 + i, 2 + rank + i)]
     sides = [n * p for n, p in zip(grid, patch, strict=True)]
-    return h.permute(0, 1 + rank, *pairs).reshape(len(h), -1, *sides)
+    return h.permute(0, 1 + rank, *pairs).reshape(len(h), channels, *sides)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from reverie.conditioning import Conditions
-from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, spatial
+from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least_one, known_words, spatial
 from reverie.nets.blocks import BlockStyle, InputPyramid, OutputPyramid, ResidualBlock, Stage, glorot_
 from reverie.nets.embeddings import Embedded, Fourier
 from reverie.nets.layers import conv, zeroed
-from reverie.nets.magnitude import MPBlock, MPConv, unit
+from reverie.nets.magnitude import MPBlock, MPConv, forced, unit
 from reverie.nets.resampling import Downsample, Resampling, Upsample
 from reverie.nets.unet_sizes import NAMES
 
@@ -72,12 +72,14 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
     initial: Literal["torch", "glorot"] = "torch"
     """Initial weights, but for those that start at 0: torch's (ADM), or Glorot & Bengio's of 2010 (DDPM, NCSN++)."""
     magnitude: bool = False
-    """EDM2's blocks, which keep magnitude, in place of those with norms (Karras et al., 2024)."""
+    """EDM2's blocks, which keep magnitude (Karras et al., 2024); they have nothing that the settings of norms,
+    initial weights, `scale_shift`, `resample` and `zeros` could change."""
     halved: tuple[bool, ...] = ()
     """Which axes of space have half the size in the next level, such as [false, true, true] for short videos; all."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
+        known_words(self)
         sizes = ("width", "blocks", "head_width", "groups", "group_width")
         at_least_one(self.kind, **{name: getattr(self, name) for name in sizes})
         a_fraction(self.kind, self.dropout)
@@ -255,6 +257,7 @@ class UNet(Backbone):
 
     def body(self, h: Tensor, told: Embedded) -> Tensor:
         if self.magnitude:
+            forced(self)
             h, told = torch.cat([h, torch.ones_like(h[:, :1])], 1), Embedded(unit(told.e), told.tokens, told.mask)
         h, kept = self._descended(h, told)
         for stage in (self.middle_in, self.middle_out):

@@ -210,3 +210,32 @@ def test_what_is_not_read_may_have_any_size():
     module = made(Conditions(classes=3))
     cond = Cond(label=torch.tensor([0, 1, 2, 0]), vector=torch.zeros(7), tokens=torch.zeros(2, 2), level=torch.zeros(9))
     assert torch.equal(module(LABEL, cond).e, module(LABEL, Cond(label=cond.label)).e)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (torch.tensor([0, 1, 3, 2]), r"labels must be in 0\.\.2 for 3 classes, given 3"),  # the row for none
+        (torch.tensor([0, -1, 7, 2]), "given -1, 7"),
+        (torch.tensor([0.0, 1.0, 1.5, 2.0]), "labels must be integers"),
+    ],
+)
+def test_a_class_that_there_is_not_is_refused_unless_it_is_dropped(label, said):
+    module, drop = made(), torch.tensor([False, True, True, False])
+    with pytest.raises(ValueError, match=said):
+        module(LABEL, Cond(label=label))
+    if not label.is_floating_point():
+        known = torch.where(drop, 0, label)
+        assert torch.equal(module(LABEL, Cond(label=label, drop=drop)).e, module(LABEL, Cond(label=known, drop=drop)).e)
+
+
+def test_classes_are_read_without_a_look_at_their_values_where_that_is_not_free():
+    """In one compiled graph, and under a transform."""
+    module, cond = made(Conditions(classes=3)), Cond(label=torch.tensor([0, 2, 1, 2]))
+    way = torch.compile(module, backend="eager", fullgraph=True)
+    assert torch.equal(way(LABEL, cond).e, module(LABEL, cond).e)
+
+    def of_one(time, label):
+        return module(time[None], Cond(label=label[None])).e[0]
+
+    torch.testing.assert_close(torch.vmap(of_one)(LABEL, cond.label), module(LABEL, cond).e)

@@ -4,6 +4,7 @@ A kind that `SMALL` does not name is tested with its default settings.
 """
 
 import copy
+import warnings
 from dataclasses import fields, replace
 from functools import cache
 
@@ -375,6 +376,23 @@ def test_examples_of_another_shape_are_refused(kind, shape):
         net(x[..., None], label, cond)
     with pytest.raises(ValueError, match="the size of x with 2 channels"):
         net(x, label, replace(cond, image=cond.image[:, :1]))
+
+
+@every_case
+def test_a_time_label_is_one_for_each_example(kind, shape):
+    """One of another number would be spread over the batch, or fail deep inside."""
+    net, (x, label, cond) = stirred(kind, shape), batch(3, shape)
+    for wrong, size in ((label[0], r"\(\)"), (label[:1], r"\(1,\)"), (label[:, None], r"\(3, 1\)")):
+        with pytest.raises(ValueError, match=rf"time label must be of \(3,\), one for each example; given {size}"):
+            net(x, wrong, cond)
+
+
+@every_case
+def test_a_batch_may_be_empty(kind, shape):
+    x, label, cond = batch(2, shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of variances of nothing
+        assert stirred(kind, shape)(x[:0], label[:0], cond[:0]).shape == (0, *shape)
 
 
 @every_kind

@@ -481,6 +481,7 @@ def test_settings_that_no_network_has_are_refused(settings, said):
         ({"factorised": True}, (1, 8), "needs an axis of time and one of space .* leave it false"),
         ({"positions": "rotary", "width": 16, "heads": 4}, (1, 4, 4, 4), "even width of at least 6, given 4"),
         ({"positions": "rotary", "width": 12, "heads": 4}, (1, 4), "even width of at least 2, given 3"),
+        ({"width": 4, "heads": 1}, (1, 4, 4, 4), "sines and cosines need a width of at least 6, given 4"),
         ({}, (5,), "no use for examples of shape"),
     ],
 )

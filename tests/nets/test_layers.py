@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from helpers import DOUBLE, randn
 
+from reverie.nets.attention import CrossAttention, SelfAttention
 from reverie.nets.kernels import attention, group_norm, layer_norm, linear
-from reverie.nets.layers import Attention, GroupNorm, Linear, conv, groups, zeroed
+from reverie.nets.layers import GroupNorm, Linear, conv, divided, zeroed
 
 every_rank = pytest.mark.parametrize("size", [(7,), (4, 5), (3, 2, 4)])
 
@@ -44,12 +45,12 @@ def test_attention_to_fewer_is_attention_without_the_others(forward_mode):
 
 
 def test_attention_commutes_with_permutations():
-    layer, h, order = double(Attention(12, 3)), randn(2, 7, 12), torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    layer, h, order = double(SelfAttention(12, 3)), randn(2, 7, 12), torch.tensor([3, 0, 6, 1, 5, 2, 4])
     torch.testing.assert_close(layer(h)[:, order], layer(h[:, order]))
 
 
 def test_attention_to_others_does_not_depend_on_their_order():
-    layer, h, tokens = double(Attention(12, 3, context=5)), randn(2, 7, 12), randn(2, 4, 5, seed=1)
+    layer, h, tokens = double(CrossAttention(12, 3, context=5)), randn(2, 7, 12), randn(2, 4, 5, seed=1)
     mask, order = torch.tensor([[True, True, False, True]] * 2), torch.tensor([2, 3, 1, 0])
     out = layer(h, tokens, mask)
     torch.testing.assert_close(layer(h, tokens[:, order], mask[:, order]), out)
@@ -61,7 +62,7 @@ def test_attention_to_others_does_not_depend_on_their_order():
 
 def test_a_layer_of_attention_is_its_formula():
     """One head at a time, from the rows of its weights."""
-    layer, h, tokens = double(Attention(6, 2, context=5)), randn(1, 3, 6), randn(1, 4, 5, seed=1)
+    layer, h, tokens = double(CrossAttention(6, 2, context=5)), randn(1, 3, 6), randn(1, 4, 5, seed=1)
     q, (k, v) = layer.q(h)[0], layer.kv(tokens)[0].chunk(2, dim=-1)
     heads = [torch.softmax(q[:, s] @ k[:, s].T / 3**0.5, dim=-1) @ v[:, s] for s in (slice(0, 3), slice(3, 6))]
     torch.testing.assert_close(layer(h, tokens)[0], layer.out(torch.cat(heads, dim=-1)))
@@ -71,11 +72,11 @@ def test_a_layer_of_attention_is_its_formula():
 
 
 @pytest.mark.parametrize("channels", range(1, 200))
-def test_groups_divide_and_are_wide(channels):
-    n = groups(channels)
+def test_groups_are_equal_and_wide_and_as_many_as_there_can_be(channels):
+    n = divided(channels, 32, 4)
     assert channels % n == 0
-    assert n <= 32
-    assert channels // n >= 4 or n == 1
+    assert n == 1 or (n <= 32 and channels // n >= 4)
+    assert all(channels % m for m in range(n + 1, min(32, channels // 4) + 1))
 
 
 @every_rank
@@ -102,11 +103,11 @@ def test_group_norm_is_its_formula(size, silu, modulated, affine):
 
 @every_rank
 def test_a_layer_of_group_norm_passes_its_settings_on(size):
-    layer, h, scale, shift = double(GroupNorm(8, silu=True, eps=0.1)), randn(2, 8, *size), *randn(2, 2, 8, seed=1)
+    layer, h, scale, shift = double(GroupNorm(2, 8, silu=True, eps=0.1)), randn(2, 8, *size), *randn(2, 2, 8, seed=1)
     torch.nn.init.normal_(layer.weight)
-    expected = group_norm(h, groups(8), layer.weight, layer.bias, 0.1, scale, shift, silu=True)
+    expected = group_norm(h, 2, layer.weight, layer.bias, 0.1, scale, shift, silu=True)
     assert torch.equal(layer(h, scale, shift), expected)
-    assert GroupNorm(8, affine=False).weight is None
+    assert GroupNorm(2, 8, affine=False).weight is None
 
 
 def test_layer_norm_is_its_formula():

@@ -49,6 +49,12 @@ def test_half_the_hidden_units_are_dropped_and_the_others_doubled():
     assert kept.isinf().float().mean().item() == pytest.approx(0.5, abs=0.05)
 
 
+def test_another_size_than_it_was_built_for_is_refused():
+    net = MLPConfig(width=8, depth=1).build((2, 3, 4))
+    with pytest.raises(ValueError, match=r"built for examples of \(2, 3, 4\) alone, given \(2, 4, 3\)"):
+        net(torch.zeros(5, 2, 4, 3), torch.zeros(5))  # as many numbers
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"width": 0}, "width"), ({"depth": 0}, "depth"), ({"width": 33}, "width of net 'mlp' must be even, given 33")],
