@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from reverie.recipe import Train
 from reverie.runs import Run
 from reverie.tensors import global_randomness
 from reverie.training.batches import Batch
@@ -28,8 +29,7 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     from accelerate.state import AcceleratorState
 
     train = run.recipe.train
-    if train.precision == "fp16" and (cpu or not torch.cuda.is_available()):
-        raise ValueError("train.precision=fp16 needs a CUDA device, and there is none; use bf16 or no")
+    check_precision(train, cpu)
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     try:
         with warnings.catch_warnings():
@@ -49,6 +49,16 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     if train.report_to:
         made.init_trackers("reverie", config={"run": str(run.path)})
     return made
+
+
+def check_precision(train: Train, cpu: bool) -> None:
+    """Refuse a precision that the device has not, at best before there is a run of that recipe.
+
+    Raises:
+        ValueError: fp16, and no CUDA device.
+    """
+    if train.precision == "fp16" and (cpu or not torch.cuda.is_available()):
+        raise ValueError("train.precision=fp16 needs a CUDA device, and there is none; use bf16 or no")
 
 
 def on_cpu() -> bool:

@@ -94,8 +94,8 @@ class Needs:
 
 
 def _divided(train: Train) -> list[Train]:
-    """The same step in 2, 4, 8, ... parts, as long as they are equal."""
-    parts = [2**k for k in range(1, train.batch.bit_length()) if train.batch % 2**k == 0]
+    """The same step in 2, 3, 4, ... equal parts, down to batches of 1."""
+    parts = [n for n in range(2, train.batch + 1) if train.batch % n == 0]
     return [replace(train, batch=train.batch // n, accumulate=train.accumulate * n) for n in parts]
 
 

@@ -344,6 +344,14 @@ def test_the_command_says_how_to_go_on(tmp_path):
     assert "Next: reverie sample" in shown.out
 
 
+def test_a_precision_that_is_refused_leaves_no_run_behind(tmp_path, monkeypatch):
+    """Which would refuse the same command with a precision that works."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    refused = cli("train", *TOY, "train.precision=fp16", "--out", tmp_path / "run")
+    assert "train.precision=fp16 needs a CUDA device" in refused.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_log_is_one_line_a_report(tmp_path):
     out = cli("train", *TOY, "--out", tmp_path / "run").out
     steps = [line for line in out.splitlines() if line.startswith("step ")]

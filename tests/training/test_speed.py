@@ -367,6 +367,16 @@ def test_where_memory_is_short_it_says_what_fits(monkeypatch):
     assert "not even a batch of 1 fits" in needs(1000, monkeypatch).warning()
 
 
+@pytest.mark.parametrize("batch", [31, 75, 96])
+def test_a_batch_of_any_number_can_be_divided(monkeypatch, batch):
+    """Down to examples one by one, where each of the larger parts is too much."""
+    found = needs(0, monkeypatch)
+    one = replace(found.recipe.train, batch=1, checkpointing=True, precision="bf16")
+    found = replace(found, recipe=replace(found.recipe, train=replace(found.recipe.train, batch=batch)))
+    monkeypatch.setattr("reverie.memory.available", lambda device: found._bytes(one))
+    assert f"train.batch=1 train.accumulate={batch} " in found.warning()
+
+
 def test_what_is_said_to_fit_does(monkeypatch):
     from reverie.cli.compose import composed
 
