@@ -238,7 +238,8 @@ def test_quoted_figures_are_those_measured():
 
 
 def test_tables_of_choosing_are_those_measured():
-    from benchmarks.samplers.page import choices, filled
+    from benchmarks.publishing import filled
+    from benchmarks.samplers.page import choices
 
     parts = {
         part: json.loads(read(f"benchmarks/results/samplers-{part}.json")) for part in ("errors", "networks", "special")

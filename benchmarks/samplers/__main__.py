@@ -17,17 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.publishing import lines, provenance
 from reverie.devices import keep_freed_memory
 from reverie.files import write_text
 
@@ -35,26 +32,8 @@ ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BUDGETS = (4, 5, 6, 8, 10, 15, 20, 30, 50, 100)
 NETWORK_BUDGETS = (5, 8, 10, 15, 20, 30)
+LIBRARIES = ("torch", "diffusers", "k-diffusion", "azula")
 PARTS = ("errors", "networks", "convergence", "timing", "special", "faults")
-
-
-def provenance(seed: int) -> dict[str, Any]:
-    """Date, commit, machine and versions."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    from importlib.metadata import version
-
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "reverie") else ""),
-        "machine": names[0].partition(": ")[2] if names else platform.processor(),
-        "versions": {name: version(name) for name in ("torch", "diffusers", "k-diffusion", "azula")},
-        "seed": seed,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def peers() -> list[Any]:
@@ -119,24 +98,6 @@ def measured(part: str, told: argparse.Namespace, save: Callable[[dict[str, Any]
     return save({"timing": [t.plain() for t in measure(seconds=told.timing_seconds)]})
 
 
-def lines(found: dict[str, Any]) -> str:
-    """JSON with a line for each entry of a list, for diffs; it has no nan, so null stands for it."""
-
-    def plain(value: Any) -> Any:  # noqa: ANN401
-        if isinstance(value, dict):
-            return {str(k): plain(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    def shown(value: Any) -> str:  # noqa: ANN401
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            return "[\n" + ",\n".join(json.dumps(v, allow_nan=False) for v in value) + "\n]"
-        return json.dumps(value, allow_nan=False)
-
-    return "{\n" + ",\n".join(f"{json.dumps(k)}: {shown(v)}" for k, v in plain(found).items()) + "\n}\n"
-
-
 def check(parser: argparse.ArgumentParser, told: argparse.Namespace) -> None:
     """Refuse parts and problems that there are not: a misspelt one would be left out without a word."""
     from benchmarks.samplers.problems import GUIDED, MIXTURES, NETWORKS
@@ -183,7 +144,7 @@ def main() -> None:
     asked = told.parts or list(PARTS)
     for part in asked:
         if part != "report":
-            path, where = told.out.with_name(f"{told.out.stem}-{part}.json"), provenance(told.seed)
+            path, where = told.out.with_name(f"{told.out.stem}-{part}.json"), provenance(LIBRARIES, told.seed)
             path.parent.mkdir(parents=True, exist_ok=True)
             measured(part, told, lambda found, p=path, w=where: write_text(p, lines({"about": w} | found)))
     from benchmarks.samplers.page import write

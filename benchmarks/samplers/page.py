@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.publishing import about, filled
 from benchmarks.samplers import report, special
 from benchmarks.samplers.measure import Row, unpacked
 from benchmarks.samplers.ours import CHOICES, DEFAULT, FITTED, GENERIC
@@ -38,13 +38,6 @@ the problem). Ratios are the peer's error over Reverie's: above 1, Reverie is cl
 def rows_of(part: dict[str, Any] | None) -> list[Row]:
     """Rows as they were measured."""
     return [] if part is None else unpacked(part["rows"])
-
-
-def about(part: dict[str, Any]) -> str:
-    """Where a part was measured."""
-    a = part["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in a["versions"].items())
-    return f"{a['date']}, commit {a['commit']}, {a['machine']}, {a['threads']} thread, seed {a['seed']}; {versions}."
 
 
 def write(parts: dict[str, dict[str, Any]], full: Path, page: Path, write_text: Callable[[Path, str], object]) -> None:
@@ -136,25 +129,6 @@ def choices(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
             cells = [[k, *(report.number(math.nan if e is None else e) for e in row)] for k, row in rows.items()]
             made[name] = report.table(["evaluations", *map(str, counts)], cells)
     return made
-
-
-PLACE = "<!-- table {name}: written by `python -m benchmarks.samplers report` -->\n"
-PLACE_END = "<!-- end -->\n"
-
-
-def filled(text: str, tables: Mapping[str, str]) -> str:
-    """`text` with the tables in their places, `<!-- table NAME: ... -->` to `<!-- end -->`.
-
-    Raises:
-        ValueError: a table without a place.
-    """
-    for name, made in tables.items():
-        opening = PLACE.format(name=name)
-        pattern = re.compile(re.escape(opening) + r".*?" + re.escape(PLACE_END), re.DOTALL)
-        text, found = pattern.subn(lambda _, o=opening, m=made: f"{o}\n{m}\n\n{PLACE_END}", text)
-        if found != 1:
-            raise ValueError(f"docs/choosing.md has {found} places for the table {name!r}; it needs one")
-    return text
 
 
 def summary(parts: dict[str, dict[str, Any]], mixtures: list[Row], networks: list[Row], picture: bool) -> list[str]:

@@ -19,17 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.samplers.__main__ import lines
+from benchmarks.publishing import lines, provenance
 from reverie.files import write_text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,24 +33,6 @@ PARTS = ("steps", "curves", "precision", "quality", "gpu")
 LIBRARIES = ("torch", "diffusers", "denoising-diffusion-pytorch", "azula", "smalldiffusion")
 
 Save = Callable[[dict[str, Any]], object]
-
-
-def provenance(seed: int) -> dict[str, Any]:
-    """Date, commit, machine and versions."""
-    from importlib.metadata import version
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", "reverie") else ""),
-        "machine": names[0].partition(": ")[2] if names else platform.processor(),
-        "versions": {name: version(name) for name in LIBRARIES},
-        "seed": seed,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def part_steps(told: argparse.Namespace, save: Save) -> None:
@@ -167,7 +144,7 @@ def main() -> None:
     told.out.mkdir(parents=True, exist_ok=True)
     for part in told.parts or [p for p in PARTS if p != "gpu"]:
         if part != "report":
-            path, where = told.out / f"training-{part}.json", provenance(told.seed)
+            path, where = told.out / f"training-{part}.json", provenance(LIBRARIES, told.seed)
             RUN[part](told, lambda found, p=path, w=where: write_text(p, lines({"about": w} | found)))
     from benchmarks.training.page import write
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.publishing import about, filled
 from benchmarks.training import report
 from reverie.files import write_text
 
-OPEN = "<!-- table {name}: written by `python -m benchmarks.training report` -->\n"
-CLOSE = "<!-- end -->\n"
 TITLES = {
     "targets": "Targets",
     "dit": "Training step, DiT",
@@ -21,14 +19,6 @@ TITLES = {
     "quality": "Time to quality: distances",
     "gpu": "On a GPU",
 }
-
-
-def about(part: dict[str, Any]) -> str:
-    """Where and when, in a line."""
-    a = part["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in a["versions"].items())
-    threads = "1 thread" if a["threads"] == 1 else f"{a['threads']} threads"
-    return f"{a['date']}, commit {a['commit']}, {a['machine']}, {threads}, seed {a['seed']}; {versions}."
 
 
 def tables(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -65,21 +55,6 @@ def tables(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
             f"matrices. {about(found)} The target is {report.ON_GPU:g} times diffusers.\n\n{report.gpu(found)}"
         )
     return made
-
-
-def filled(text: str, made: dict[str, str]) -> str:
-    """`text` with the tables in their places.
-
-    Raises:
-        ValueError: a table without a place.
-    """
-    for name, content in made.items():
-        opening = OPEN.format(name=name)
-        pattern = re.compile(re.escape(opening) + r".*?" + re.escape(CLOSE), re.DOTALL)
-        text, found = pattern.subn(lambda _, o=opening, c=content: f"{o}\n{c}\n\n{CLOSE}", text)
-        if found != 1:
-            raise ValueError(f"the page has {found} places for the table {name!r}; it needs one")
-    return text
 
 
 def write(parts: dict[str, dict[str, Any]], full: Path, page: Path, template: Path) -> None:

@@ -1,23 +1,21 @@
 """The table of named sizes in docs/backbones.md: `python -m benchmarks.training.sizes [PAGE]`.
 
-Nothing is computed or allocated: operations and memory are counted by `reverie.nets.cost`. Without a PAGE,
-or where it has no place for the table, it is printed.
+Nothing is computed or allocated: operations and memory are counted by `reverie.nets.cost`. Without a PAGE
+it is printed.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.publishing import filled
 from reverie import config
 from reverie.files import write_text
 from reverie.nets import NetConfig
 from reverie.nets.cost import Cost, cost
 
-PLACE = "<!-- table sizes: written by `python -m benchmarks.training.sizes docs/backbones.md` -->"
-END = "<!-- end -->"
 IMAGES = ((3, 32, 32), (3, 64, 64))
 WAVE = (1, 16_000)
 
@@ -61,24 +59,16 @@ def tables() -> str:
     return "\n\n".join(table(of, at) for of, at in ((images, IMAGES), (waves, (WAVE,))) if of)
 
 
-def placed(text: str, made: str) -> str | None:
-    """`text` with what was made between the place and its end; None where there is no such place."""
-    found = re.search(re.escape(PLACE) + r"\n.*?" + re.escape(END), text, re.DOTALL)
-    return found and text[: found.start()] + f"{PLACE}\n{made}\n{END}" + text[found.end() :]
-
-
 def main() -> None:
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     made = tables()
-    text = placed(page.read_text(encoding="utf-8"), made) if page and page.is_file() else None
-    if page is None or text is None:
-        if page is not None:
-            print(
-                f"{page} has no place for the table; put these lines where it belongs:\n{PLACE}\n{END}", file=sys.stderr
-            )
+    if len(sys.argv) < 2:
         print(made)
         return
-    write_text(page, text)
+    page = Path(sys.argv[1])
+    try:
+        write_text(page, filled(page.read_text(encoding="utf-8"), {"sizes": made}))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{page}: {error}")
 
 
 if __name__ == "__main__":
