@@ -154,7 +154,7 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
     import torch
 
     from reverie.runs import check_data, fill, network
-    from reverie.training.validation import validate
+    from reverie.training.validation import held_out_loss
 
     recipe, train = run.recipe, run.recipe.train
     try:
@@ -177,10 +177,7 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
             fill(denoiser, run.denoiser.net.state_dict() if weights is None else weights, run.path)
         except ValueError:
             return None  # there is no model yet, or it is damaged
-        found = validate(
-            denoiser, recipe.loss, examples, rows, run.space, train.seed, labels=recipe.labels, device=device
-        )
-        return found.loss
+        return held_out_loss(run, denoiser, examples, rows, device).loss
 
     return loss
 

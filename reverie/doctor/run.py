@@ -31,7 +31,7 @@ from reverie.tensors import non_finite, streams
 from reverie.training import log, state
 from reverie.training.batches import encoded
 from reverie.training.optim import optimizer
-from reverie.training.validation import EVALUATIONS, validate
+from reverie.training.validation import EVALUATIONS, held_out_loss
 
 GROUP = "run"
 SECONDS = 10.0
@@ -356,7 +356,4 @@ def _measured(who: Patient) -> float | None:
         recipe.loss(denoiser, x0, u, cond, torch.zeros_like)
     if (time.perf_counter() - began) * EVALUATIONS / len(x0) > 2 * SECONDS or not len(rows):
         return None
-    return validate(
-        denoiser, recipe.loss, who.examples, rows, who.run.space, recipe.train.seed, labels=recipe.labels,
-        device=who.device,
-    ).loss  # fmt: skip
+    return held_out_loss(who.run, denoiser, who.examples, rows, who.device).loss

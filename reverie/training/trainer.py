@@ -20,7 +20,6 @@ from reverie.data import Examples
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
-from reverie.synthesis import rows_at_once
 from reverie.tensors import global_randomness
 from reverie.training import log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
@@ -35,7 +34,7 @@ from reverie.training.report import Report
 from reverie.training.signals import Signals
 from reverie.training.speed import Compiled, advice, arithmetic, lay_out
 from reverie.training.state import Progress, Saved
-from reverie.training.validation import MOST, validate
+from reverie.training.validation import held_out_loss
 
 
 class Trainer:
@@ -338,12 +337,7 @@ class Trainer:
         """`metrics` with the held-out loss of the averaged weights, which gets a line of its own."""
         if not self._main or len(self.held_out) == 0:
             return metrics
-        train, shape = self.recipe.train, self.run.facts.shape
-        rows = max(train.batch, rows_at_once(shape, train.batch, self.device))  # for which a step has memory too
-        found = validate(
-            self.average, self.recipe.loss, self.examples, self.held_out, self.run.space, train.seed,
-            labels=self.recipe.labels, batch=min(MOST, rows), device=self.device,
-        )  # fmt: skip
+        found = held_out_loss(self.run, self.average, self.examples, self.held_out, self.device)
         line = {"validation_loss": found.loss, "by_level": list(found.by_level), "t_bounds": list(found.bounds)}
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
         self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)

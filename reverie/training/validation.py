@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +15,13 @@ from reverie.data import Examples
 from reverie.denoiser import Denoises
 from reverie.losses import Loss
 from reverie.spaces import Space
+from reverie.synthesis import rows_at_once
 from reverie.tensors import generator
 from reverie.training.batches import VALIDATION, encoded
 from reverie.training.noise import Draws
+
+if TYPE_CHECKING:
+    from reverie.runs import Run
 
 LEVELS = 8
 """Equal shares of the loss's own distribution of times."""
@@ -66,6 +71,18 @@ def validate(
     by_level = (sums / each).flip(0)  # u rises as t falls
     bounds = loss.times_at(torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64), f.schedule)
     return Validation(float(by_level.mean()), _floats(by_level), _floats(bounds))
+
+
+def held_out_loss(
+    run: Run, f: Denoises, examples: Examples, rows: np.ndarray, device: torch.device | str
+) -> Validation:
+    """`validate` as a run asks for it, with no more rows at once than a step of its training has memory for."""
+    recipe = run.recipe
+    at_once = max(recipe.train.batch, rows_at_once(run.facts.shape, recipe.train.batch, device))
+    return validate(
+        f, recipe.loss, examples, rows, run.space, recipe.train.seed, labels=recipe.labels,
+        batch=min(MOST, at_once), device=device,
+    )  # fmt: skip
 
 
 def _floats(values: Tensor) -> tuple[float, ...]:
