@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reverie.config import Part, hints, registered
 from reverie.exact import Gaussian, GaussianMixture
@@ -155,3 +155,12 @@ def close(a: Tensor | float, b: Tensor | float, tolerance: float = 1e-12) -> boo
     if not off <= tolerance:
         print(f"largest difference {float(off):.3g}, allowed {tolerance:.3g}")
     return a.shape == b.shape and bool(off <= tolerance)
+
+
+def stirred(module: nn.Module) -> nn.Module:
+    """The same module in float64 and eval mode, none of its parameters 0 any more."""
+    module = module.double().eval()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return module

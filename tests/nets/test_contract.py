@@ -8,6 +8,7 @@ import warnings
 from dataclasses import fields, replace
 from functools import cache
 
+import helpers
 import pytest
 import torch
 from helpers import DOUBLE, default, randn, seeded
@@ -52,11 +53,7 @@ def build(kind, shape, conditions=ALL, inputs=1, outputs=1, seed=0):
 @cache
 def stirred(kind, shape, conditions=ALL, inputs=1, outputs=1):
     """A network in float64 and eval mode, none of its parameters 0 any more; shared, so not to be changed."""
-    net = build(kind, shape, conditions, inputs, outputs).double().eval()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    return helpers.stirred(build(kind, shape, conditions, inputs, outputs))
 
 
 def told(size, shape):

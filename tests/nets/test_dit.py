@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers import stirred
 
 from reverie.conditioning import Cond, Conditions
 from reverie.config import from_data, to_data
@@ -21,15 +22,6 @@ TOKENS = Conditions(tokens=5)
 ALL = {"positions": "rotary", "qk_norm": True, "registers": 2, "long_skips": True}
 SHAPES = {1: (2, 11), 2: (2, 7, 5), 3: (1, 4, 5, 6)}
 PATCHES = {1: 3, 2: (2, 1), 3: (1, 2, 3)}
-
-
-def stirred(net):
-    """The same network in float64, none of its parameters 0 any more."""
-    net = net.to(DOUBLE).eval()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
 
 
 def built(shape, conditions=None, inputs=1, outputs=1, **settings):

@@ -3,22 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import DOUBLE, randn
+from helpers import DOUBLE, randn, stirred
 
 from reverie.config import from_data
 from reverie.nets import NetConfig, RefineNetConfig, parameters
 from reverie.nets.refinenet import DilatedBlock, InstanceNormPlus, Refine
 
 every_size = pytest.mark.parametrize("size", [(8,), (4, 6), (2, 4, 6)])
-
-
-def stirred(module):
-    """In float64 and eval mode, no parameter 0."""
-    module = module.double().eval()
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return module
 
 
 @every_size

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import DOUBLE, randn
+from helpers import DOUBLE, randn, stirred
 
 from reverie.conditioning import Cond, Conditions
 from reverie.config import aliases, from_data
@@ -30,15 +30,6 @@ RANKS = [(2,), (2, 2), (2, 2, 2), (1, 2), (1, 2, 2)]
 
 def named(name, **settings):
     return from_data(NetConfig, {"kind": name, **settings}, "net")
-
-
-def stirred(module):
-    """In float64 and eval mode, none of its parameters 0 any more."""
-    module = module.double().eval()
-    with torch.no_grad():
-        for p in module.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return module
 
 
 def built(config, shape, conditions=NOTHING, **more):

@@ -2,6 +2,7 @@
 
 from math import prod
 
+import helpers
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,7 @@ from reverie.nets.wavenet import WaveLayer
 
 def stirred(config, shape, conditions=Conditions()):  # noqa: B008
     torch.manual_seed(0)
-    net = config.build(shape, conditions).double().eval()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return net
+    return helpers.stirred(config.build(shape, conditions))
 
 
 @pytest.mark.parametrize(
