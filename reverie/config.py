@@ -87,6 +87,20 @@ def aliases(family: type[Part]) -> dict[str, tuple[str, dict[str, Plain]]]:
     return dict(sorted(family._aliases.items()))
 
 
+def named(family: type[Part]) -> dict[str, Any]:
+    """The part that each other name stands for, in alphabetical order."""
+    return {name: from_data(family, name, family.family) for name in aliases(family)}
+
+
+def knows(family: type[Part], kind: str) -> bool:
+    """Whether a part of `family` is called so, or has an alias that is."""
+    try:
+        lookup(family, kind)
+    except ValueError:
+        return False
+    return True
+
+
 def lookup(family: type[Part], kind: str) -> type[Part]:
     """The part called `kind`, or by an alias; case, spaces, hyphens and underscores do not matter.
 
@@ -137,6 +151,21 @@ def to_data(value: Any) -> Plain:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be stored in a config")
+
+
+def in_words(part: Any) -> str:
+    """A part on one line: `table (betas=cosine (steps=1000, ...))`, settings left at none aside."""
+
+    def said(value: Plain) -> str:
+        if isinstance(value, dict) and "kind" in value:
+            inner = ", ".join(f"{k}={said(v)}" for k, v in value.items() if k != "kind" and v is not None and v != [])
+            return f"{value['kind']} ({inner})" if inner else str(value["kind"])
+        if isinstance(value, list):
+            shown = ", ".join(said(v) for v in value[:6])
+            return f"[{shown}{', ...' if len(value) > 6 else ''}]"
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+    return said(to_data(part))
 
 
 # ------------------------------------------------------------------------------------ reading

@@ -20,11 +20,6 @@ IMAGES = ((3, 32, 32), (3, 64, 64))
 WAVE = (1, 16_000)
 
 
-def named() -> dict[str, NetConfig]:
-    """Every other name of a backbone and its settings."""
-    return {name: config.from_data(NetConfig, name, "net") for name in config.aliases(NetConfig)}
-
-
 def row(name: str, net: NetConfig, costs: Sequence[Cost]) -> str:
     """Parameters, then operations, then memory, each by shape."""
     cells = [f"`{name}`", net.kind, f"{costs[0].parameters / 1e6:.1f} M"]
@@ -53,7 +48,7 @@ def table(nets: dict[str, NetConfig], shapes: Sequence[tuple[int, ...]]) -> str:
 
 def tables() -> str:
     """Networks for images, then those for waves alone."""
-    nets = named()
+    nets = config.named(NetConfig)
     images = {name: net for name, net in nets.items() if all(net.fits(shape) for shape in IMAGES)}
     waves = {name: net for name, net in nets.items() if name not in images and net.fits(WAVE)}
     return "\n\n".join(table(of, at) for of, at in ((images, IMAGES), (waves, (WAVE,))) if of)

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reverie import config
-from reverie.config import Plain
+from reverie.cli import networks
+from reverie.config import Plain, in_words, knows
 
 if TYPE_CHECKING:
     from reverie.runs import Run
 
-HELP = """Say what a run is: data, process, network, size, steps, loss.
+HELP = """Say what a run is: data, process, network, size, steps, loss; or what networks cost that have a name.
 
 Examples:
 
   reverie info runs/digits
 
   reverie info runs/digits --json
+
+  reverie info networks
+
+  reverie info unet-b --shape 3x64x64
 """
 
 
@@ -30,16 +34,50 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    of: Annotated[str, typer.Argument(metavar="RUN|NETWORK", help="A run folder, a network's name, or `networks`.")],
+    shape: Annotated[
+        str | None, typer.Option(metavar="CxHxW", help="For networks: of one example, 3x32x32 unless given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Open the run and print what it knows of itself."""
-    from reverie.runs import load
+    """Open the run, or count over the network, and print what there is to know."""
+    from reverie.nets import NetConfig
 
-    told = _told(load(run))
+    example = None if shape is None else networks.shape_of(shape)
+    told: dict[str, str] | list[dict[str, Plain]]
+    if Path(of).exists():
+        told = _run(of, example)
+    elif of == networks.ALL:
+        told = networks.every(example)
+    elif knows(NetConfig, of):
+        told = networks.told(of, example)
+    else:
+        raise ValueError(f"there is no run {of}, and no network of that name; `reverie info networks` lists those")
     if as_json:
         print(json.dumps(told, indent=2))
-        return
+    elif isinstance(told, dict):
+        _print_facts(told)
+    else:
+        networks.print_rows(told)
+
+
+def _run(path: str, example: tuple[int, ...] | None) -> dict[str, str]:
+    """What there is to know of a run.
+
+    Raises:
+        ValueError: there is none, or a shape was given, which it has already.
+    """
+    from reverie.runs import load
+
+    run = load(Path(path))
+    if example is not None:
+        raise ValueError(
+            f"--shape is for networks; the run {path} has examples of {'x'.join(map(str, run.facts.shape))}"
+        )
+    return _told(run)
+
+
+def _print_facts(told: dict[str, str]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -72,13 +110,13 @@ def _told(run: Run) -> dict[str, str]:
     return {
         "run": str(run.path),
         "made": f"{run.about.get('created', '?')}, {made_by}",
-        "data": f"{_part(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
-        "example": f"{'image' if facts.image else 'array'} of shape {shape}, {_part(run.space)}",
+        "data": f"{in_words(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
+        "example": f"{'image' if facts.image else 'array'} of shape {shape}, {in_words(run.space)}",
         "classes": f"{len(run.classes)}: {names}" if run.classes else "none",
-        "process": _part(recipe.schedule),
-        "parameterization": f"{_part(recipe.parameterization)}, time label {_part(recipe.time_label)}",
-        "loss function": _part(recipe.loss),
-        "network": f"{_part(recipe.net)}; {needs.network.parameters:,} parameters",
+        "process": in_words(recipe.schedule),
+        "parameterization": f"{in_words(recipe.parameterization)}, time label {in_words(recipe.time_label)}",
+        "loss function": in_words(recipe.loss),
+        "network": f"{in_words(recipe.net)}; {needs.network.parameters:,} parameters",
         "operations": (
             f"{operations(needs.network.flops)} forward for one example; {operations(needs.flops)} for a training step"
         ),
@@ -88,7 +126,7 @@ def _told(run: Run) -> dict[str, str]:
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,
-        "sampling": f"{_part(sample.sampler)} on {_part(sample.grid)}, guidance {sample.guidance:g}",
+        "sampling": f"{in_words(sample.sampler)} on {in_words(sample.grid)}, guidance {sample.guidance:g}",
         "tuned": described(run),
         "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
     }
@@ -107,18 +145,3 @@ def _losses(run: Run) -> tuple[str, str]:
         return told, "-"
     first, last = (f"{line['validation_loss']:.4g} at step {line['step']}" for line in (held_out[0], held_out[-1]))
     return told, f"{last}; {first}"
-
-
-def _part(part: object) -> str:
-    """A part in words: `table (betas=cosine (steps=1000, ...))`, settings left at none aside."""
-
-    def said(value: Plain) -> str:
-        if isinstance(value, dict) and "kind" in value:
-            inner = ", ".join(f"{k}={said(v)}" for k, v in value.items() if k != "kind" and v is not None and v != [])
-            return f"{value['kind']} ({inner})" if inner else str(value["kind"])
-        if isinstance(value, list):
-            shown = ", ".join(said(v) for v in value[:6])
-            return f"[{shown}{', ...' if len(value) > 6 else ''}]"
-        return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-    return said(config.to_data(part))

@@ -18,9 +18,13 @@ import reverie
 from reverie import config
 from reverie.cli import app
 from reverie.cli.compose import composed
+from reverie.config import aliases, from_data
 from reverie.data import built_in
+from reverie.nets import NetConfig
+from reverie.nets.cost import cost
 from reverie.recipe import compose, library
 from reverie.runs import load
+from reverie.training.needs import operations
 
 COMMANDS = typer.main.get_command(app).commands
 VERBS = sorted(COMMANDS)
@@ -250,6 +254,41 @@ def test_info_in_words_and_for_programs():
     assert re.search(r"[\d.]+ at step 12", told["loss"])
     text = cli("info", trained()).out
     assert all(key in text for key in told)
+
+
+def test_info_of_a_network_counts_what_is_built():
+    told = json.loads(cli("info", "dit-s", "--shape", "4x16,16", "--json").out)
+    net = from_data(NetConfig, "dit-s", "net")
+    assert told["parameters"] == f"{sum(p.numel() for p in net.build((4, 16, 16)).parameters()):,}"
+    assert told["operations"].startswith(operations(cost(net, (4, 16, 16)).flops))
+    assert told["example"] == "4x16x16"
+    assert "3.23 GFLOP" in cli("info", "unet_s").out
+
+
+def test_info_lists_every_name_that_fits_the_shape_the_smallest_first():
+    rows = json.loads(cli("info", "networks", "--shape", "1x64", "--json").out)
+    assert {row["name"] for row in rows} == set(aliases(NetConfig))
+    assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
+    shown = cli("info", "networks", "--shape", "3x8x8").out
+    assert "unet-s" in shown
+    assert "diffwave" not in shown  # takes series alone
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["unet-z"], "there is no run unet-z, and no network of that name"),
+        (["unet-s", "--shape", "3x0x8"], "such as 3x64x64; given '3x0x8'"),
+        (["unet-s", "--shape", "3xx8"], "such as 3x64x64; given '3xx8'"),
+        (["unet-s", "--shape", "3"], "kinds that fit: mlp"),
+    ],
+)
+def test_info_refuses(words, sentence):
+    assert sentence in cli("info", *words).sentence
+
+
+def test_info_refuses_a_shape_for_a_run():
+    assert "has examples of 1x8x8" in cli("info", trained(), "--shape", "3x8x8").sentence
 
 
 def test_info_before_the_first_save(tmp_path):
