@@ -92,15 +92,6 @@ def named(family: type[Part]) -> dict[str, Any]:
     return {name: from_data(family, name, family.family) for name in aliases(family)}
 
 
-def knows(family: type[Part], kind: str) -> bool:
-    """Whether a part of `family` is called so, or has an alias that is."""
-    try:
-        lookup(family, kind)
-    except ValueError:
-        return False
-    return True
-
-
 def lookup(family: type[Part], kind: str) -> type[Part]:
     """The part called `kind`, or by an alias; case, spaces, hyphens and underscores do not matter.
 

@@ -16,7 +16,7 @@ from reverie.conditioning import Cond
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.schedules import Level, Schedule
-from reverie.tensors import Number, host
+from reverie.tensors import Number, host, sent
 from reverie.time_labels import LogSNR, TimeLabel
 
 
@@ -74,12 +74,12 @@ class Denoiser(nn.Module):
         return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
 
     def _label(self, level: Level, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The label (B,), made on the device, where a level is shared, so that nothing waits for it."""
+        """The label (B,); nothing waits for it, whether it is made on the device or sent there."""
         exact = torch.promote_types(dtype, torch.float32)  # half precision would round large labels
         label = self.label(level)
         if label.ndim == 0:
             return torch.full((len(x),), label.item(), dtype=exact, device=x.device)
-        return label.flatten().to(x.device, exact).expand(len(x))
+        return sent(label.flatten(), x, exact).expand(len(x))
 
 
 def self_conditioned(f: Denoises) -> bool:

@@ -6,8 +6,12 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 import torch
+
+CPU = Path("/proc/cpuinfo")
+"""Where Linux tells of its processors."""
 
 
 def fastest() -> str:
@@ -31,6 +35,14 @@ def usable(device: str | None) -> str:
         why = str(error).partition("\n")[0]
         raise ValueError(f"device {device!r} cannot be used here ({why}); write cpu, cuda or mps") from None
     return device
+
+
+def processor() -> str | None:
+    """What Linux says of its first processor, maker and instructions among it, in lower case; None elsewhere."""
+    try:
+        return CPU.read_text(errors="ignore").partition("\n\n")[0].lower()
+    except OSError:
+        return None
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoiser
+from reverie.devices import processor
 from reverie.memory import exhausted
 
 Precision = Literal["no", "bf16", "fp16"]
-CPU = Path("/proc/cpuinfo")
-"""Where Linux tells of its processor."""
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -49,13 +47,8 @@ def computes_bf16(device: torch.device | str) -> bool | None:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return None
-    try:
-        lines = CPU.read_text().splitlines()
-    except OSError:  # not every system lists them
-        return None
-    words = next(
-        (line.partition(":")[2].split() for line in lines if line.lower().startswith(("flags", "features"))), None
-    )
+    lines = (processor() or "").splitlines()
+    words = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "features"))), None)
     return None if words is None else not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
 
 

@@ -85,9 +85,9 @@ def _sequence(key: Seed) -> np.random.SeedSequence:
     return np.random.SeedSequence((len(parts), *parts))
 
 
-def sent(values: Tensor, like: Tensor) -> Tensor:
-    """Values in the dtype and on the device of `like`; from the host to a GPU without waiting for it."""
-    rounded = values.to(like.dtype)
+def sent(values: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Values on the device of `like`, in its dtype unless told; from the host to a GPU without waiting for it."""
+    rounded = values.to(dtype or like.dtype)
     if like.device.type == "cuda" and values.device.type == "cpu":
         return rounded.pin_memory().to(like.device, non_blocking=True)
     return rounded.to(like.device)

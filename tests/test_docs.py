@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import typer
 
 from reverie import config
 from reverie.cli import app
+from reverie.nets import NetConfig
 from reverie.recipe import Sampling, compose, library
 from reverie.runs import begin
 from reverie.training import Trainer
@@ -212,6 +214,18 @@ def test_names_exist(page):
         relative = ((ROOT / page).parent / target).resolve().relative_to(ROOT).with_suffix("")
         module = importlib.import_module(".".join(relative.parts).removesuffix(".__init__"))
         assert operator.attrgetter(text.strip("`"))(module) is not None
+
+
+NETS = {kind: cls for kind, cls in config.registered(NetConfig).items() if cls.__module__.startswith("reverie.")}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_every_setting_of_a_network_is_named(kind):
+    """Behind the link to the settings of the kind, before those of the next or the next heading."""
+    page, link = read("docs/backbones.md"), f"[`{NETS[kind].__name__}`]("
+    assert page.count(link) == 1
+    part = re.split(r"^#|\[`\w+Config`\]\(", page.partition(link)[2], maxsplit=1, flags=re.MULTILINE)[0]
+    assert [f.name for f in fields(NETS[kind]) if f"`{f.name}`" not in part] == []
 
 
 def test_every_equation_has_a_function():

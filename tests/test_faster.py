@@ -6,14 +6,15 @@ import pytest
 import torch
 from toys import DIT, MLP, UNET, trained
 
-from reverie import faster
+from reverie import devices
 from reverie.faster import cast, checked_precision, compiled, computes_bf16
 from reverie.grids import Uniform
 from reverie.runs import load
 from reverie.samplers import DDIM
 from reverie.synthesis import Request, synthesize
 
-NETS = {"dit": DIT, "unet": UNET, "mlp": MLP}
+NOISE = ("schedule=ve", "parameterization=edm", "time_label=log_sigma", "net.time=fourier")
+NETS = {"dit": DIT, "unet": UNET, "mlp": MLP, "frequencies": (*UNET, *NOISE)}
 LEARNT = ("train.steps=40", "train.lr=0.01")
 
 
@@ -94,8 +95,8 @@ def test_a_lack_of_memory_is_no_fault_of_the_compiler(monkeypatch):
 )
 def test_a_processor_says_whether_it_computes_in_bf16(told, has, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(told)
-    monkeypatch.setattr(faster, "CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(devices, "CPU", tmp_path / "cpuinfo")
     assert computes_bf16("cpu") is has
-    monkeypatch.setattr(faster, "CPU", tmp_path / "missing")
+    monkeypatch.setattr(devices, "CPU", tmp_path / "missing")
     assert computes_bf16("cpu") is None
     assert computes_bf16("meta") is None

@@ -67,12 +67,13 @@ def part_quality(told: argparse.Namespace, save: Save) -> None:
     from benchmarks.training.systems import SYSTEMS
 
     names = told.systems or list(SYSTEMS)
-    order = train(names, told.runs, told.minutes, told.every, told.seed)
-    about = {"order": order, "minutes": told.minutes, "evaluations": told.evaluations, "n": told.samples}
+    train(names, told.runs, told.minutes, told.every, told.seed)
+    about = {"minutes": told.minutes, "evaluations": told.evaluations, "n": told.samples}
     judge = Judge(told.runs)
     about |= {"classifier": judge.about, "floor": judge.floor(told.samples)}
     path = told.out / "training-quality.json"
     known = json.loads(path.read_text())["rows"] if path.exists() and not told.afresh else []
+    others = [row for row in known if row["system"] not in names]
     judged(
         judge,
         names,
@@ -82,7 +83,7 @@ def part_quality(told: argparse.Namespace, save: Save) -> None:
         told.seed,
         known,
         told.judge,
-        lambda rows: save(about | {"rows": rows}),
+        lambda rows: save(about | {"rows": sorted(others + rows, key=lambda row: list(SYSTEMS).index(row["system"]))}),
     )
 
 
@@ -123,7 +124,7 @@ def parsed() -> argparse.Namespace:
     add("--samples", type=int, default=2000, help="quality: judged, of each checkpoint")
     add("--evaluations", type=int, default=25, help="quality: of the network, for each of the peers' samples")
     add("--judge", type=float, nargs="*", help="quality: only these minutes; all unless named")
-    add("--systems", nargs="*", help="quality: names; all unless named")
+    add("--systems", nargs="*", help="quality: names; all unless named; what is known of others stays")
     add("--afresh", action="store_true", help="quality: judge again what has been judged")
     add("--gpu-batch", type=int, default=256)
     add("--compile-mode", default="default", help="gpu: of torch.compile, for both")

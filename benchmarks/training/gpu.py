@@ -1,7 +1,8 @@
 """The training step on a GPU: ours against diffusers with the settings that its documentation recommends.
 
-Both: bf16 by autocast, channels last, torch.compile, attention by `scaled_dot_product_attention` (which takes the
-flash kernels in bf16), fused AdamW, TF32 where float32 is left, cuDNN choosing its algorithms by measurement.
+Both: bf16 by autocast, torch.compile, attention by `scaled_dot_product_attention` (which takes the flash kernels
+in bf16), fused AdamW. Layout and arithmetic of ours are those of the trainer; diffusers has channels last, TF32 where
+float32 is left, and cuDNN choosing its algorithms by measurement.
 """
 
 from __future__ import annotations

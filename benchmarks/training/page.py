@@ -39,7 +39,7 @@ def tables(parts: dict[str, dict[str, Any]]) -> dict[str, str]:
     if "quality" in parts:
         found = parts["quality"]
         floor, net = found["floor"], found["classifier"]
-        made["systems"] = f"{about(found)} In the order {', '.join(found['order'])}.\n\n{report.systems(found['rows'])}"
+        made["systems"] = f"{about(found)}\n\n{report.systems(found['rows'])}"
         made["quality"] = (
             f"Fréchet distance, and in brackets a thousand times the kernel distance, of {found['n']:,} samples; "
             f"{found['evaluations']} evaluations for a peer's sample. As many real garments are at "

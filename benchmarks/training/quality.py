@@ -19,14 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 OURS = "reverie"
 
 
-def train(names: Sequence[str], folder: Path, minutes: float, every: float, seed: int) -> list[str]:
-    """One after the other, in random order, each in a process of its own; what has been trained so is kept.
-
-    Returns:
-        The order.
-    """
-    order = random.Random(seed).sample(list(names), len(names))
-    for name in order:
+def train(names: Sequence[str], folder: Path, minutes: float, every: float, seed: int) -> None:
+    """One after the other, in random order, each in a process of its own; what has been trained so is kept."""
+    for name in random.Random(seed).sample(list(names), len(names)):
         out = place(folder, name)
         told = {"system": name, "minutes": minutes, "every": every, "seed": seed}
         done = out / "told.json"
@@ -41,7 +36,6 @@ def train(names: Sequence[str], folder: Path, minutes: float, every: float, seed
             words = [sys.executable, "-m", "benchmarks.training.systems", json.dumps(told | {"out": str(out)})]
             subprocess.run(words, cwd=ROOT, check=True, stdout=output, stderr=subprocess.STDOUT)
         done.write_text(json.dumps(told))
-    return order
 
 
 def place(folder: Path, name: str) -> Path:
@@ -78,6 +72,7 @@ def judged(
             sheet(images[:64], folder / "quality" / f"{place(folder, row['system']).name}.png")
         print(f"{row['system']}, minute {at['minute']:g}: {at['frechet']:.3f}", flush=True)
         save(rows)
+    save(rows)
     return rows
 
 

@@ -61,10 +61,10 @@ def counterpart(rows: Rows, peer: dict[str, Any], precision: str) -> dict[str, A
     return ours(rows, network.family, precision, name=network.like)
 
 
-def best_peer(rows: Rows, family: str, compiled: str = "") -> dict[str, Any] | None:
-    """The peer that comes closest to ours in operations a second in float32, measured in the same rounds."""
-    peers = [r for r in of(rows, family, precision="float32", compiled=compiled) if r["library"] != OURS]
-    pairs = [(r, counterpart(rows, r, "float32")) for r in peers]
+def best_peer(rows: Rows, family: str, precision: str = "float32") -> dict[str, Any] | None:
+    """The peer that comes closest to ours in operations a second, measured in the same rounds, not compiled."""
+    peers = [r for r in of(rows, family, precision=precision, compiled="") if r["library"] != OURS]
+    pairs = [(r, counterpart(rows, r, precision)) for r in peers]
     ranked = [(faster(mine, r), i) for i, (r, mine) in enumerate(pairs) if mine is not None]
     return peers[min(ranked)[1]] if ranked else None
 
@@ -106,6 +106,12 @@ def targets(rows: Rows) -> str:
         met += ", the stretch too" if stretch and found >= stretch else ""
         what = f"{WORDS[family]}, {precision} over {best['library']}'s float32"
         lines.append([what, aim, f"{found:.2f} ({sooner(mine, best):.2f} by steps)", met])
+    for family in WORDS:
+        best = best_peer(rows, family, "bf16")
+        mine = None if best is None else counterpart(rows, best, "bf16")
+        if best is not None and mine is not None:
+            what = f"{WORDS[family]}, bf16 over {best['library']}'s bf16"
+            lines.append([what, "–", f"{faster(mine, best):.2f} ({sooner(mine, best):.2f} by steps)", "–"])
     for family in WORDS:
         best = best_peer(rows, family)
         peers = [r for r in of(rows, family, precision="float32", compiled="") if r["library"] != OURS]
@@ -154,22 +160,22 @@ def systems(rows: Rows) -> str:
 
 def verdict(rows: Rows) -> str:
     """When ours reached what the best peer reached at the end, in a sentence; of all peers, and as they ship."""
-    mine = next((r for r in rows if r["system"] == OURS), None)
+    mine = [r for r in rows if r["system"].startswith(OURS)]
+    others = [r for r in rows if r not in mine and "frechet" in r["log"][-1]]
     said = []
     for word, peers in (
-        ("with their own settings", [r for r in rows if r["system"] != OURS and "small" not in r["system"]]),
-        ("of any size", [r for r in rows if r["system"] != OURS]),
+        ("with their own settings", [r for r in others if "small" not in r["system"]]),
+        ("of any size", others),
     ):
-        ended = [r for r in peers if "frechet" in r["log"][-1]]
-        if mine is None or not ended:
+        if not peers:
             continue
-        best = min(ended, key=lambda r: r["log"][-1]["frechet"])
+        best = min(peers, key=lambda r: r["log"][-1]["frechet"])
         goal, end = best["log"][-1]["frechet"], best["log"][-1]["minute"]
-        at = reached(mine["log"], goal)
-        when = "did not reach it" if at is None else f"reached it after {at:.1f} minutes, {at / end:.0%} of that time"
-        said.append(
-            f"Of the peers {word}, {best['system']} was the best after {end:.1f} minutes, at {goal:.2f}; ours {when}."
-        )
+        said.append(f"Of the peers {word}, {best['system']} was the best after {end:.1f} minutes, at {goal:.2f}.")
+        for r in mine:
+            at = reached(r["log"], goal)
+            share = "not reached" if at is None else f"reached after {at:.1f} minutes, {at / end:.0%} of that time"
+            said.append(f"By {r['system']}: {share}.")
     return " ".join(said) + " The target is half of the time."
 
 

@@ -22,7 +22,8 @@ WAVE = (1, 16_000)
 
 def row(name: str, net: NetConfig, costs: Sequence[Cost]) -> str:
     """Parameters, then operations, then memory, each by shape."""
-    cells = [f"`{name}`", net.kind, f"{costs[0].parameters / 1e6:.1f} M"]
+    counts = dict.fromkeys(f"{c.parameters / 1e6:.1f} M" for c in costs)  # levels with attention depend on the size
+    cells = [f"`{name}`", net.kind, ", ".join(counts)]
     cells += [digits(c.flops / 1e9) for c in costs]
     cells += [digits(c.kept / 1e6) for c in costs]
     cells += [digits(c.checkpointed / 1e6) for c in costs]

@@ -83,7 +83,7 @@ class Ours(System):
                 raise KeyboardInterrupt
             if report.loss is None:  # before the first step: the sheet of the untrained network has been drawn
                 clock.start()
-            elif clock.tick(report.step, recipe.train.batch, trainer.average.net.state_dict):
+            elif clock.tick(report.step, recipe.train.batch, trainer.learner.average.net.state_dict):
                 break
 
     def sample(self, folder: Path, weights: Path, n: int, seed: int, evaluations: int) -> np.ndarray:
@@ -281,6 +281,12 @@ SYSTEMS = {
             "reverie",
             "`reverie train fashion`: its recipe as it is, by class",
             "its own default: the recipe's sampler, grid and guidance, classes in turn",
+        ),
+        Ours(
+            "reverie, without labels",
+            "the same with `labels=false`",
+            "its own default, without guidance",
+            ("labels=false", "sample.guidance=1"),
         ),
         Ddp(
             "denoising-diffusion-pytorch",

@@ -24,6 +24,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.training.networks import NETWORKS, SHAPE, parameters, plain_path
+from reverie.devices import keep_freed_memory
+from reverie.recipe import Train
+from reverie.training.optim import optimizer
+from reverie.training.speed import arithmetic, lay_out
 
 LR = 1e-4
 
@@ -55,6 +59,16 @@ class Case:
         words += ["compiled"] if self.compiled else []
         return ", ".join(words)
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is to be trained as Reverie's trainer does."""
+        return self.network.startswith("reverie")
+
+    @property
+    def train(self) -> Train:
+        """What the trainer would be told."""
+        return Train(lr=LR, precision="bf16" if self.precision == "bf16" else "no", compile=bool(self.compiled))
+
     def plainly(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -85,21 +99,24 @@ def stepper(case: Case) -> tuple[nn.Module, Callable[[], float]]:
     network, device = NETWORKS[case.network], torch.device(case.device)
     torch.manual_seed(0)
     net = network.build(case.size).to(device).train()
-    form = torch.channels_last if case.channels_last else torch.contiguous_format
-    if case.channels_last and network.family == "unet":
+    form = torch.contiguous_format
+    if case.ours:
+        lay_out(net, case.train, device)
+    elif case.channels_last:
+        form = torch.channels_last
         net = net.to(memory_format=form)
-    optimizer = optimiser(case, net)
+    updates = optimiser(case, net)
     x, target = (torch.randn(case.batch, *SHAPE, device=device).contiguous(memory_format=form) for _ in range(2))
     t = torch.rand(case.batch, device=device)
     made = net if not case.compiled else torch.compile(net, mode=case.compiled)
 
     def step() -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
+        updates.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=case.precision == "bf16"):
             out = network.call(made, x, t)
         loss = F.mse_loss(out.float(), target)
         loss.backward()
-        optimizer.step()
+        updates.step()
         return loss.detach()
 
     def steps() -> float:
@@ -113,12 +130,8 @@ def stepper(case: Case) -> tuple[nn.Module, Callable[[], float]]:
 
 def optimiser(case: Case, net: nn.Module) -> torch.optim.Optimizer:
     """AdamW: ours as the trainer chooses it, the peers' as torch does, and the fused one for all on a GPU."""
-    if case.network.startswith("reverie"):
-        from reverie.recipe import Train
-        from reverie.training.optim import optimizer
-
-        train = Train(lr=LR, precision="bf16" if case.precision == "bf16" else "no", compile=bool(case.compiled))
-        return optimizer(net, train, case.device)
+    if case.ours:
+        return optimizer(net, case.train, case.device)
     return torch.optim.AdamW(net.parameters(), lr=LR, fused=case.device.startswith("cuda") or None)
 
 
@@ -138,7 +151,7 @@ def compilations() -> dict[str, int]:
 
 def serve(case: Case) -> None:
     """Warm up, then answer. The answer to `end` says how much memory it took."""
-    if case.device.startswith("cuda"):
+    if case.device.startswith("cuda") and not case.ours:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     net, _ = stepper(Case(case.network, size=case.size, batch=1))
@@ -147,9 +160,7 @@ def serve(case: Case) -> None:
     del net
     trim()
     base = 0 if case.device.startswith("cuda") else status("VmRSS")
-    if case.network.startswith("reverie") and not case.plain and case.device == "cpu":
-        from reverie.devices import keep_freed_memory
-
+    if case.ours and not case.plain and case.device == "cpu":
         keep_freed_memory()
     if base:
         forget_peak()
@@ -178,4 +189,6 @@ _OUT = sys.stdout
 
 if __name__ == "__main__":
     sys.stdout = sys.stderr  # libraries print; the answers are for a program
-    serve(Case(**json.loads(sys.argv[1])))
+    told = Case(**json.loads(sys.argv[1]))
+    with arithmetic(told.train, torch.device(told.device)) if told.ours else contextlib.nullcontext():
+        serve(told)

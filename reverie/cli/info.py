@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie.cli import networks
-from reverie.config import Plain, in_words, knows
+from reverie.config import in_words
 
 if TYPE_CHECKING:
     from reverie.runs import Run
@@ -36,44 +36,42 @@ def register(app: typer.Typer) -> None:
 def info(
     of: Annotated[str, typer.Argument(metavar="RUN|NETWORK", help="A run folder, a network's name, or `networks`.")],
     shape: Annotated[
-        str | None, typer.Option(metavar="CxHxW", help="For networks: of one example, 3x32x32 unless given.")
+        str | None, typer.Option(metavar="CxHxW", help="For networks: of one example; 3x32x32, or 1x16000 for waves.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Open the run, or count over the network, and print what there is to know."""
-    from reverie.nets import NetConfig
+    from reverie.runs import CONFIG
 
     example = None if shape is None else networks.shape_of(shape)
-    told: dict[str, str] | list[dict[str, Plain]]
-    if Path(of).exists():
-        told = _run(of, example)
-    elif of == networks.ALL:
-        told = networks.every(example)
-    elif knows(NetConfig, of):
-        told = networks.told(of, example)
-    else:
-        raise ValueError(f"there is no run {of}, and no network of that name; `reverie info networks` lists those")
+    if not (Path(of) / CONFIG).is_file() and (of == networks.ALL or not Path(of).exists()):
+        rows = networks.every(example) if of == networks.ALL else [networks.one(of, example)]
+        if as_json:
+            print(json.dumps(rows, indent=2))
+        elif of == networks.ALL:
+            networks.print_rows(rows)
+        else:
+            _print_facts(networks.in_words(rows[0]))
+        return
+    told = _run(of, example)
     if as_json:
         print(json.dumps(told, indent=2))
-    elif isinstance(told, dict):
-        _print_facts(told)
     else:
-        networks.print_rows(told)
+        _print_facts(told)
 
 
 def _run(path: str, example: tuple[int, ...] | None) -> dict[str, str]:
     """What there is to know of a run.
 
     Raises:
-        ValueError: there is none, or a shape was given, which it has already.
+        ValueError: it is none, or a shape was given, which it has already.
     """
     from reverie.runs import load
 
     run = load(Path(path))
     if example is not None:
-        raise ValueError(
-            f"--shape is for networks; the run {path} has examples of {'x'.join(map(str, run.facts.shape))}"
-        )
+        shape = "x".join(map(str, run.facts.shape))
+        raise ValueError(f"--shape is for networks; the run {path} has examples of {shape}")
     return _told(run)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ALL = "networks"
 """The word for all of them."""
 IMAGE, WAVE = (3, 32, 32), (1, 16_000)
-"""Examples, where no shape is asked for: of networks for images, and of those for series alone."""
+"""Examples where no shape is asked for: of networks for images, and of those for series alone."""
 
 
 def shape_of(text: str) -> tuple[int, ...]:
@@ -29,49 +29,74 @@ def shape_of(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-def default_shape(net: NetConfig) -> tuple[int, ...]:
-    """The example that is told of where none is asked for."""
-    return IMAGE if net.fits(IMAGE) else WAVE
-
-
-def told(name: str, shape: tuple[int, ...] | None) -> dict[str, str]:
-    """What there is to know of one network, in words.
+def one(name: str, shape: tuple[int, ...] | None) -> dict[str, Plain]:
+    """What a network costs that has no conditions, trained on this machine's device; memory is of tensors.
 
     Raises:
         ValueError: there is no such network, or it has no use for the shape.
     """
     from reverie.nets import NetConfig
-    from reverie.nets.cost import cost
-    from reverie.training.needs import operations, size
 
-    net = config.from_data(NetConfig, name, "net")
-    shape = shape or default_shape(net)
-    found = cost(net, shape)
-    return {
-        "network": config.in_words(net),
-        "example": "x".join(map(str, shape)),
-        "parameters": f"{found.parameters:,}",
-        "operations": f"{operations(found.flops)} forward for one example, three times as many in training",
-        "memory": (
-            f"training with AdamW holds about {size(found.training(0))}, and {size(found.kept)} for each example "
-            f"of the batch ({size(found.checkpointed)} with train.checkpointing=true)"
-        ),
-    }
+    try:
+        net = config.from_data(NetConfig, name, "net")
+    except ValueError as error:
+        raise ValueError(f"there is no run {name}, nor a network: {error}") from None
+    return _row(name, net, shape or _usual(net))
 
 
 def every(shape: tuple[int, ...] | None) -> list[dict[str, Plain]]:
-    """A row for each name, the smallest first; those that have no use for `shape` are left out."""
+    """A row for each name, the smallest first; those that have no use for `shape` are left out.
+
+    Raises:
+        ValueError: none has.
+    """
     from reverie.nets import NetConfig
+
+    nets = {name: net for name, net in config.named(NetConfig).items() if type(net).fits(shape or _usual(net))}
+    if not nets and shape is not None:
+        given = "x".join(map(str, shape))
+        raise ValueError(f"no network that has a name takes examples of {given}; the net for those is mlp")
+    rows = [_row(name, net, shape or _usual(net)) for name, net in nets.items()]
+    return sorted(rows, key=lambda row: row["parameters"])
+
+
+def _usual(net: NetConfig) -> tuple[int, ...]:
+    """The example where no shape is asked for."""
+    return IMAGE if net.fits(IMAGE) else WAVE
+
+
+def _row(name: str, net: NetConfig, shape: tuple[int, ...]) -> dict[str, Plain]:
+    from reverie.devices import fastest
     from reverie.nets.cost import cost
 
-    rows: list[dict[str, Plain]] = []
-    for name, net in config.named(NetConfig).items():
-        at = shape or default_shape(net)
-        if type(net).fits(at):
-            found = cost(net, at)
-            rows.append({"name": name, "kind": net.kind, "example": list(at), "parameters": found.parameters,
-                         "flops": found.flops, "kept": found.kept, "checkpointed": found.checkpointed})  # fmt: skip
-    return sorted(rows, key=lambda row: row["parameters"])
+    found = cost(net, shape, device=fastest())
+    return {
+        "name": name,
+        "net": config.to_data(net),
+        "example": list(shape),
+        "parameters": found.parameters,
+        "flops": found.flops,
+        "training": found.training(0),
+        "kept": found.kept,
+        "checkpointed": found.checkpointed,
+    }
+
+
+def in_words(row: dict[str, Plain]) -> dict[str, str]:
+    """A row for readers."""
+    from reverie.nets import NetConfig
+    from reverie.training.needs import operations, size
+
+    return {
+        "network": config.in_words(config.from_data(NetConfig, row["net"], "net")),
+        "example": "x".join(map(str, row["example"])),
+        "parameters": f"{row['parameters']:,}, without conditions",
+        "operations": f"{operations(row['flops'])} forward for one example, three times as many in training",
+        "memory": (
+            f"tensors of training with AdamW take about {size(row['training'])}, and {size(row['kept'])} for each "
+            f"example of the batch ({size(row['checkpointed'])} with train.checkpointing=true)"
+        ),
+    }
 
 
 def print_rows(rows: list[dict[str, Plain]]) -> None:
@@ -88,7 +113,7 @@ def print_rows(rows: list[dict[str, Plain]]) -> None:
         shown.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(
-            row["name"], row["kind"], "x".join(map(str, row["example"])), counted(row["parameters"]),
+            row["name"], row["net"]["kind"], "x".join(map(str, row["example"])), counted(row["parameters"]),
             f"{row['flops'] / 1e9:.3g}", size(row["kept"]), size(row["checkpointed"]),
         )  # fmt: skip
     Console(highlight=False).print(shown)

@@ -54,10 +54,10 @@ def train(
 
     from reverie.runs import begin
     from reverie.training import Trainer
-    from reverie.training.accelerator import check_precision, on_cpu
+    from reverie.training.accelerator import check_available, on_cpu
     from reverie.training.needs import Needs
 
-    check_precision(made.train, on_cpu())
+    check_available(made.train, on_cpu())
     processes = PartialState(cpu=on_cpu())
     if out is None:
         if processes.num_processes > 1:

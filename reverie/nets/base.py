@@ -133,6 +133,9 @@ class Backbone(nn.Module, ABC):
         out = self.body(padded(h, self.multiple), told)
         return cropped(out, x.shape[2:]).to(x.dtype)
 
+    def constrain(self) -> None:
+        """After a step of the optimizer, bring the weights back to where the network wants them; most want nothing."""
+
     def through(self, block: Callable[..., Any], *args: Tensor | None) -> Tensor:
         """`block(*args)`; with `checkpointing`, its inside is forgotten and computed again in the backward pass.
 

@@ -188,7 +188,7 @@ class DiT(Backbone):
         Registers have no sines and cosines; rotations take them to be at the first place of their frame.
         """
         device, dtype = h.device, self.enter.weight.dtype
-        turn = None
+        h, turn = h.to(dtype), None  # under autocast, sums over the blocks are in the dtype of the weights
         if self.config.positions == "rotary":
             turn = rotary(grid, self.config.width // self.config.heads, device, dtype)
         else:

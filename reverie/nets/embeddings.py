@@ -6,7 +6,9 @@ Letters in shapes: B batch, E width of an embedding, `...` any axes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +60,14 @@ class Fourier(nn.Module):
         super().__init__()
         self.register_buffer("frequencies", scale * torch.randn(features // 2))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Frequencies go where the network goes, but never into half precision: the phase of f label would be lost."""
+        exact = self.frequencies
+        super()._apply(fn, recurse)
+        if self.frequencies.dtype.itemsize < exact.dtype.itemsize:
+            self.frequencies = exact.to(self.frequencies.device, torch.float32)
+        return self
+
     def forward(self, label: Tensor) -> Tensor:
         """`label` is (B,); float64 stays so, everything else is computed in float32."""
         dtype = torch.float64 if label.dtype == torch.float64 else torch.float32
@@ -79,12 +89,21 @@ def check_labels(label: Tensor, classes: int) -> None:
     """
     if classes == 0:
         raise ValueError("this network was built without labels; give none, or build it with classes")
-    if label.dtype.is_floating_point or label.dtype.is_complex or label.dtype == torch.bool:
-        raise ValueError(f"labels must be integers in 0..{classes - 1}, given {label.dtype}")
+    check_integers(label, classes)
     outside = sorted({int(v) for v in label.flatten().tolist() if not 0 <= v < classes})
     if outside:
         shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
         raise ValueError(f"labels must be in 0..{classes - 1} for {classes} classes, given {shown}")
+
+
+def check_integers(label: Tensor, classes: int) -> None:
+    """Refuse labels that are no integers, without reading them.
+
+    Raises:
+        ValueError: they are of another dtype.
+    """
+    if label.dtype.is_floating_point or label.dtype.is_complex or label.dtype == torch.bool:
+        raise ValueError(f"labels must be integers in 0..{classes - 1}, given {label.dtype}")
 
 
 def readable(*given: Tensor | None) -> bool:
@@ -178,8 +197,13 @@ class Conditioning(nn.Module):
         wanted |= {"vector": (batch, told.vector)} if told.vector else {}
         wanted |= {"level": (batch,)} if told.level else {}
         if told.tokens and cond.tokens is not None:
-            length = cond.tokens.shape[1] if cond.tokens.ndim == 3 else 0
+            if cond.tokens.ndim != 3:
+                wants = f"({batch}, L, {told.tokens})"
+                raise ValueError(f"tokens of a condition must be of {wants} here; given {tuple(cond.tokens.shape)}")
+            length = cond.tokens.shape[1]
             wanted |= {"tokens": (batch, length, told.tokens), "mask": (batch, length)}
+        if told.classes and cond.label is not None:
+            check_integers(cond.label, told.classes)
         for name, sizes in wanted.items():
             given = getattr(cond, name)
             if given is not None and tuple(given.shape) != sizes:

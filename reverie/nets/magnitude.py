@@ -22,7 +22,9 @@ from reverie.nets.blocks import BlockStyle, resampled
 from reverie.nets.resampling import CONVOLVE
 
 TINY = 1e-8
-"""Added to squares, so that 0 has a derivative."""
+"""Added to squares, so that 0 has a derivative, or their least value."""
+NEAR = 8
+"""Units of rounding by which a magnitude that is 1 may be off."""
 BALANCE = 0.3
 """Of what a block adds, against what goes past it."""
 
@@ -66,7 +68,6 @@ class MPLayer(nn.Module):
         """`shape` is that of the weight, outputs first."""
         super().__init__()
         self.weight = nn.Parameter(torch.randn(*shape))
-        self.seen = -1
 
     def unit_weight(self) -> Tensor:
         """W / |W|."""
@@ -75,35 +76,32 @@ class MPLayer(nn.Module):
         return w * squares.rsqrt().reshape(-1, *(1,) * (w.ndim - 1))
 
     def force(self) -> None:
-        """Set |W| back, once after each change of W.
+        """Set |W| back; rows that are there but for rounding stay as they are, so that twice is once.
 
         By `data`, for inductor drops what is written to a parameter itself; and the graph of an earlier pass
-        may hold W, to whose gradient a change by rounding is none.
+        may hold W, to whose gradient a change by rounding is none. Versions of tensors do not tell whether
+        there is anything to do: fused optimizers leave them.
         """
-        if not torch.compiler.is_compiling():
-            if self.weight._version == self.seen:
-                return
-            self.seen = self.weight._version
         w = self.weight.data
-        size = (w.flatten(1).square().mean(1) + TINY).rsqrt()
+        size = w.flatten(1).square().mean(1).clamp_min(TINY).rsqrt()
+        size = torch.where((size - 1).abs() < NEAR * torch.finfo(w.dtype).eps, 1.0, size)
         w.copy_(w * size.reshape(-1, *(1,) * (w.ndim - 1)))
 
 
 def forced(net: nn.Module) -> None:
-    """Set |W| back in every layer of `net` that keeps magnitude, if it is training and nothing forbids it.
+    """Set |W| back in every layer of `net` that keeps magnitude."""
+    for layer in net.modules():
+        if isinstance(layer, MPLayer):
+            layer.force()
+
+
+def may_be_forced(net: nn.Module) -> bool:
+    """Whether a forward pass of `net` may set its weights back: in training, and where nothing forbids it.
 
     Not without gradients, and not inside transforms of `torch.func`, in which no parameter may be written
-    to. It happens before the first layer, for blocks whose inside is computed again write to nothing.
+    to. It is done before the first layer, for blocks whose inside is computed again write to nothing.
     """
-    if net.training and torch.is_grad_enabled() and not _transformed():
-        for layer in net.modules():
-            if isinstance(layer, MPLayer):
-                layer.force()
-
-
-def _transformed() -> bool:
-    """Whether a transform of `torch.func` is under way, in which no parameter may be written to."""
-    return torch._C._functorch.maybe_current_level() is not None
+    return net.training and torch.is_grad_enabled() and torch._C._functorch.maybe_current_level() is None
 
 
 class MPLinear(MPLayer):

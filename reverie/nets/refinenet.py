@@ -113,13 +113,17 @@ class InstanceNormPlus(nn.Module):
 
     mu and sigma are mean and standard deviation of a channel over space, m and v those of mu over channels:
     what the instance norm removes, the difference of the channels' means, comes back weighed by alpha.
+
+    It starts as published, with beta 0, and gamma and alpha near 1: the weights that tell these two start with a
+    standard deviation of 0.02.
     """
 
     def __init__(self, channels: int, embedding: int, eps: float = 1e-5) -> None:
         """`channels` is C, `embedding` E; `eps` is added to both variances."""
         super().__init__()
         self.eps = eps
-        self.told = Linear(embedding, 3 * channels)
+        self.told = zeroed(Linear(embedding, 3 * channels))
+        nn.init.normal_(self.told.weight[: 2 * channels], std=0.02)
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         """`h` is (B, C, ...), `e` (B, E)."""

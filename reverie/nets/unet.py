@@ -16,7 +16,7 @@ from reverie.nets.base import NOTHING, Backbone, NetConfig, a_fraction, at_least
 from reverie.nets.blocks import BlockStyle, InputPyramid, OutputPyramid, ResidualBlock, Stage, glorot_
 from reverie.nets.embeddings import Embedded, Fourier
 from reverie.nets.layers import conv, zeroed
-from reverie.nets.magnitude import MPBlock, MPConv, forced, unit
+from reverie.nets.magnitude import MPBlock, MPConv, forced, may_be_forced, unit
 from reverie.nets.resampling import Downsample, Resampling, Upsample
 from reverie.nets.unet_sizes import NAMES
 
@@ -32,8 +32,8 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
     blocks: int = 2
     """Residual blocks a level on the way down; one more on the way up."""
     attention: int | tuple[int, ...] = 16
-    """Self-attention in levels whose longer side has at most so many pixels, or, of a list, exactly one of
-    these numbers; 0 or an empty list: in the middle alone."""
+    """Self-attention in levels whose longer side has at most so many pixels; or, for each number of a list, in the
+    level that has as many, or comes next below; 0 or an empty list: in the middle alone."""
     attention_up: Literal["every", "last"] = "every"
     """On the way up, attention after every block of such a level, or after its last alone (Song et al., 2021)."""
     head_width: int = 64
@@ -132,7 +132,8 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
         longest = [max(n // f**depth for n, f in sides) for depth in range(last + 1)]
         if isinstance(self.attention, int):
             return tuple(side <= self.attention for side in longest)
-        return tuple(side in self.attention for side in longest)
+        nearest = {max((side for side in longest if side <= wanted), default=0) for wanted in self.attention}
+        return tuple(side in nearest for side in longest)
 
     def style(self, rank: int, tokens: bool) -> BlockStyle:
         """What all blocks have in common."""
@@ -255,9 +256,14 @@ class UNet(Backbone):
             self.norm = style.norm(width, silu=True)
             self.out = zeroed(conv(self.rank, width, self.channels_out))
 
-    def body(self, h: Tensor, told: Embedded) -> Tensor:
+    def constrain(self) -> None:
         if self.magnitude:
             forced(self)
+
+    def body(self, h: Tensor, told: Embedded) -> Tensor:
+        if self.magnitude:
+            if may_be_forced(self):
+                forced(self)
             h, told = torch.cat([h, torch.ones_like(h[:, :1])], 1), Embedded(unit(told.e), told.tokens, told.mask)
         h, kept = self._descended(h, told)
         for stage in (self.middle_in, self.middle_out):

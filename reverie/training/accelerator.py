@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -23,42 +22,40 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     """The device, the CPU if `cpu` says so, precision and processes; trackers are opened.
 
     Raises:
-        ValueError: a tracker that is unknown or not installed.
+        ValueError: a precision or a tracker that is not to be had here.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     train = run.recipe.train
-    check_precision(train, cpu)
+    check_available(train, cpu)
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*no supported trackers")  # said below, as an error
-            made = Accelerator(
-                mixed_precision=train.precision,
-                log_with=list(train.report_to) or None,
-                project_dir=run.path,
-                cpu=cpu,
-            )
-    except ValueError as error:
-        raise ValueError(f"report_to={list(train.report_to)}, precision={train.precision}: {error}") from None
-    opened = {t.name for t in made.log_with} if train.report_to else set()
-    missing = [name for name in train.report_to if name not in {str(o) for o in opened} and name != "all"]
-    if missing:
-        raise ValueError(f"the tracker {missing[0]} is not installed; `pip install {missing[0]}`, or leave it out")
-    if train.report_to:
+    trackers = list(train.report_to) or None
+    made = Accelerator(mixed_precision=train.precision, log_with=trackers, project_dir=run.path, cpu=cpu)
+    if trackers:
         made.init_trackers("reverie", config={"run": str(run.path)})
     return made
 
 
-def check_precision(train: Train, cpu: bool) -> None:
-    """Refuse a precision that the device has not, at best before there is a run of that recipe.
+def check_available(train: Train, cpu: bool) -> None:
+    """Refuse a precision or a tracker that is not to be had here, at best before there is a run of that recipe.
 
     Raises:
-        ValueError: fp16, and no CUDA device.
+        ValueError: fp16, and no CUDA device; a tracker that accelerate does not know, or that is not installed.
     """
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import LoggerType, is_bf16_available
+
+    if train.precision == "bf16" and not cpu and not is_bf16_available(ignore_tpu=True):
+        raise ValueError("train.precision=bf16 is not to be had on this device; use no, or fp16 on CUDA")
     if train.precision == "fp16" and (cpu or not torch.cuda.is_available()):
         raise ValueError("train.precision=fp16 needs a CUDA device, and there is none; use bf16 or no")
+    known, installed = [str(t) for t in LoggerType], {"all", *map(str, get_available_trackers())}
+    for name in train.report_to:
+        if name not in known:
+            raise ValueError(f"train.report_to names the tracker {name!r}; there are: {', '.join(known)}")
+        if name not in installed:
+            raise ValueError(f"the tracker {name} is not installed; `pip install {name}`, or leave it out")
 
 
 def on_cpu() -> bool:

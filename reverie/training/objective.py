@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from reverie.denoiser import Denoiser
 from reverie.losses import Loss
 from reverie.runs import misfits
-from reverie.tensors import non_finite
 from reverie.training.batches import Batch
 from reverie.training.state import Tensors, optimizer_tensors, restore_optimizer
 
@@ -23,15 +22,6 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The loss (B,) of each example. A `Batch` comes through data parallel as it is, its u on the host."""
         return self.loss(self.denoiser, batch.x0, batch.u, batch.cond, batch.noise(), self.memory)
-
-
-def bad_weight(net: nn.Module, average: nn.Module, memory: nn.Module | None) -> str:
-    """The first weight of the network, of its average or of a loss that is not finite, in words; empty if all are."""
-    learned = () if memory is None else memory.named_parameters(prefix="loss")
-    for name, p in [*net.named_parameters(), *average.named_parameters(), *learned]:
-        if found := non_finite(p.detach()):
-            return f"{name} ({found})"
-    return ""
 
 
 _OWN, _OPTIMIZER = "memory/", "optimizer/"

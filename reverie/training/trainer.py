@@ -6,7 +6,6 @@ Everything random in it is a function of (seed, step), so stopping and resuming 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,20 +18,19 @@ from torch import Tensor
 from reverie.data import Examples
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
-from reverie.runs import METRICS, MODEL, Run, check_data, fill, misfits, network, read_with_metadata
-from reverie.tensors import global_randomness
+from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
 from reverie.training import log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
-from reverie.training.batches import DROPOUT, INITIAL, Batch, Batches, hold
+from reverie.training.batches import DROPOUT, Batch, Batches, hold
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
-from reverie.training.ema import PowerAverages, ema_decay, ema_update
+from reverie.training.ema import ema_decay
 from reverie.training.feed import Feed
-from reverie.training.objective import Objective, bad_weight, memory_tensors, restore_memory
-from reverie.training.optim import learning_rate, optimizer, settle
+from reverie.training.learner import Learner
+from reverie.training.optim import learning_rate
 from reverie.training.pending import Pending, skip_unless_finite
 from reverie.training.report import Report
 from reverie.training.signals import Signals
-from reverie.training.speed import Compiled, advice, arithmetic, lay_out
+from reverie.training.speed import Compiled, advice, arithmetic
 from reverie.training.state import Progress, Saved
 from reverie.training.validation import held_out_loss
 
@@ -85,7 +83,7 @@ class Trainer:
     # ------------------------------------------------------------------------------- setting up
 
     def _set_up(self) -> None:
-        train, facts = self.recipe.train, self.run.facts
+        train = self.recipe.train
         keep_freed_memory()
         self._signals = Signals()
         self._stop: int | None = None  # the signal that all processes know of
@@ -97,20 +95,11 @@ class Trainer:
         self.device = self.accelerator.device
         self._notes = [*advice(train, self.device)]  # to be told with the next report
         self._advised = False  # on steps that wait for data
-        self.denoiser = network(self.recipe, facts).to(self.device).train()
-        lay_out(self.denoiser.net, train, self.device)
-        self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
-        self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)
-        with global_randomness(train.seed, INITIAL, 1):
-            memory = self.recipe.loss.memory()
-        self.memory = None if memory is None else memory.to(self.device).train()
-        self.objective = Objective(self.denoiser, self.recipe.loss, self.memory)
-        self.optimizer = optimizer(self.objective, train, self.device)
-        self.denoiser.net.checkpointing = train.checkpointing  # type: ignore[assignment]  # of a `Backbone`
-        self.compiled = Compiled(self.denoiser.net) if train.compile else None
+        self.learner = Learner(self.run, self.device)
+        self.compiled = Compiled(self.learner.denoiser.net) if train.compile else None
         self._set_up_data()
         # What a loss learns from a step, the next one needs; a scaler of fp16 reads its gradients itself.
-        self._late = self.device.type == "cuda" and self.memory is None and self.accelerator.scaler is None
+        self._late = self.device.type == "cuda" and self.learner.memory is None and self.accelerator.scaler is None
 
     def _set_up_data(self) -> None:
         train = self.recipe.train
@@ -136,20 +125,14 @@ class Trainer:
             log.rewind(self.run.path / METRICS, -1 if saved is None else self.progress.step)
             snapshots.rewind(self.run, self.progress.step)
             if saved is not None and not self._model_is_current():
-                self.run.save_model(self.average.net.state_dict(), self.progress.step)
+                self.run.save_model(self.learner.average.net.state_dict(), self.progress.step)
                 notes = (*notes, f"restored {self.run.path / MODEL} from the saved state")
-        self.objective, self.optimizer = self.accelerator.prepare(self.objective, self.optimizer)
+        self.learner.prepare(self.accelerator)
         return notes
 
     def _restore(self, saved: Saved) -> list[str]:
         """Put back a state; in words, what there is to know of it."""
-        fill(self.denoiser, saved.files[state.NETWORK], self.run.path)
-        fill(self.average, saved.files[state.AVERAGE], self.run.path)
-        state.restore_optimizer(self.denoiser.net, self.optimizer, saved.files[state.OPTIMIZER])
-        new = self.powers.restore(self.denoiser.net, saved.files.get(state.POWER, {}))
-        if self.memory is not None:
-            restore_memory(self.memory, self.optimizer, saved.files.get(state.LOSS, {}))
-        settle(self.optimizer)
+        new = self.learner.restore(saved)
         step, steps = saved.progress.step, self.recipe.train.steps
         done = f"finished at step {step} already; to go on, give a larger train.steps"
         notes = [f"resuming at step {step} of {steps}" if step < steps else done]
@@ -168,7 +151,7 @@ class Trainer:
             step = int(metadata.get("step", "-1"))
         except ValueError:
             return False
-        return step >= self.progress.step and not misfits(self.average.net.state_dict(), weights)
+        return step >= self.progress.step and not misfits(self.learner.average.net.state_dict(), weights)
 
     # -------------------------------------------------------------------------------- the loop
 
@@ -221,17 +204,16 @@ class Trainer:
         parts = self.feed.step(step)
         told, values = self._gradient(step, parts)
         self._settle()  # the step before, if that is still to be done, while the device works on this one
-        for group in self.optimizer.param_groups:
+        for group in self.learner.optimizer.param_groups:
             group["lr"] = learning_rate(step, train)
-        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), train.clip)
+        norm = self.accelerator.clip_grad_norm_(self.learner.objective.parameters(), train.clip)
         norm = told.new_zeros(()) if norm is None else norm
         self._pending = Pending.of(step, parts, told, norm)
         if self._late:
-            skip_unless_finite(self.optimizer, told, norm)
+            skip_unless_finite(self.learner.optimizer, told, norm)
         else:
             self._read(self._pending)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.learner.step()
         if not self._late:
             self._settle()
         self._observe(step, values)
@@ -240,14 +222,14 @@ class Trainer:
         """As `gradient`; where the compiler fails, once more without it."""
         key, asked = (self.recipe.train.seed, DROPOUT, step), self._signals.asked or 0
         try:
-            return gradient(self.accelerator, self.objective, parts, key, self.batches.rank, asked)
+            return gradient(self.accelerator, self.learner.objective, parts, key, self.batches.rank, asked)
         except Exception as error:  # whatever a compiler, or the lack of one, may raise
             note = self.compiled and self.compiled.gives_up(error)
             if not note:
                 raise
         self._notes.append(note)
-        self.optimizer.zero_grad(set_to_none=True)
-        return gradient(self.accelerator, self.objective, parts, key, self.batches.rank, asked)
+        self.learner.optimizer.zero_grad(set_to_none=True)
+        return gradient(self.accelerator, self.learner.objective, parts, key, self.batches.rank, asked)
 
     def _read(self, pending: Pending) -> None:
         """Take over what a step has computed.
@@ -270,15 +252,14 @@ class Trainer:
             return
         if self._late:
             self._read(pending)
-        ema_update(self.average, self.denoiser, ema_decay(pending.step, self.recipe.train.ema))
-        self.powers.update(self.denoiser.net, pending.step + 1)
+        self.learner.step_averages(pending.step)
 
     @torch.no_grad()
     def _observe(self, step: int, values: list[Tensor]) -> None:
         """Let the loss remember the step: the losses (B,) of each part, gathered in the order of the rows."""
-        if self.memory is not None:
+        if self.learner.memory is not None:
             every = self.accelerator.gather(torch.stack(values)[None])  # (processes, parts, B)
-            self.recipe.loss.observe(self.memory, self.batches.times(step), every.transpose(0, 1).flatten())
+            self.recipe.loss.observe(self.learner.memory, self.batches.times(step), every.transpose(0, 1).flatten())
 
     def _fail(self, step: int, parts: list[Batch]) -> None:
         """Save the weights as they were before this step, and say what went wrong.
@@ -286,21 +267,21 @@ class Trainer:
         Raises:
             NonFiniteError: always.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.learner.optimizer.zero_grad(set_to_none=True)
         self._pending = None
         with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):  # its hooks are no part of a graph
-            found = [first_non_finite(self.denoiser, self.recipe.loss, batch, self.memory) for batch in parts]
+            found = [
+                first_non_finite(self.learner.denoiser, self.recipe.loss, batch, self.learner.memory) for batch in parts
+            ]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
-        self.optimizer.zero_grad(set_to_none=True)
-        saved = self._kept() if self._bad_weight() else f"the weights before this step are saved in {self._save()}"
+        self.learner.optimizer.zero_grad(set_to_none=True)
+        saved = (
+            self._kept() if self.learner.bad_weight() else f"the weights before this step are saved in {self._save()}"
+        )
         raise NonFiniteError(
             f"step {step + 1}: the loss or its gradient is not finite. First: {what}, at noise levels {levels}; "
             f"{saved}; a smaller train.lr or train.clip, or train.precision=no, may help"
         )
-
-    def _bad_weight(self) -> str:
-        """The first weight that is not finite, in words; empty where all are."""
-        return bad_weight(self.denoiser.net, self.average.net, self.memory)
 
     def _kept(self) -> str:
         """In words, what there is to resume from when nothing more can be saved."""
@@ -337,7 +318,7 @@ class Trainer:
         """`metrics` with the held-out loss of the averaged weights, which gets a line of its own."""
         if not self._main or len(self.held_out) == 0:
             return metrics
-        found = held_out_loss(self.run, self.average, self.examples, self.held_out, self.device)
+        found = held_out_loss(self.run, self.learner.average, self.examples, self.held_out, self.device)
         line = {"validation_loss": found.loss, "by_level": list(found.by_level), "t_bounds": list(found.bounds)}
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
         self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)
@@ -347,7 +328,7 @@ class Trainer:
         """A sheet of samples of the averaged weights, from the same seeds every time."""
         if not self._main:
             return None
-        return sheets.draw(self.run, self.average, self.progress.step, self.device)
+        return sheets.draw(self.run, self.learner.average, self.progress.step, self.device)
 
     def _snapshot(self) -> None:
         """Store the power-function averages, on the main process.
@@ -358,7 +339,7 @@ class Trainer:
         """
         with self._saving():
             if self._main:
-                snapshots.write(self.run, self.progress.step, self.powers, self.denoiser.net)
+                snapshots.write(self.run, self.progress.step, self.learner.powers, self.learner.denoiser.net)
 
     def _save(self) -> Path | None:
         """Save the state, on the main process.
@@ -370,28 +351,14 @@ class Trainer:
         saved, self._saved_step = None, self.progress.step
         with self._saving():
             if self._main:
-                saved = state.save(self.run, self.progress, self._files(), self.recipe.train.keep)
+                saved = state.save(self.run, self.progress, self.learner.files(), self.recipe.train.keep)
         self.accelerator.wait_for_everyone()
         return saved
-
-    def _files(self) -> dict[str, state.Tensors]:
-        """All that training resumes from."""
-        net, bare = self.denoiser.net, getattr(self.optimizer, "optimizer", self.optimizer)
-        files: dict[str, state.Tensors] = {
-            state.NETWORK: net.state_dict(),
-            state.AVERAGE: self.average.net.state_dict(),
-            state.OPTIMIZER: state.optimizer_tensors(net, bare),
-        }
-        if powers := self.powers.tensors():
-            files[state.POWER] = powers
-        if self.memory is not None:
-            files[state.LOSS] = memory_tensors(self.memory, bare)
-        return files
 
     @contextmanager
     def _saving(self) -> Iterator[None]:
         """Nothing that is not finite is saved, and an error says what there still is."""
-        if bad := self._bad_weight():
+        if bad := self.learner.bad_weight():
             raise NonFiniteError(f"step {self.progress.step} made the weight {bad}, which is not saved; {self._kept()}")
         try:
             yield

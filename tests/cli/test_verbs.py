@@ -23,8 +23,8 @@ from reverie.data import built_in
 from reverie.nets import NetConfig
 from reverie.nets.cost import cost
 from reverie.recipe import compose, library
-from reverie.runs import load
-from reverie.training.needs import operations
+from reverie.runs import METRICS, load
+from reverie.training.log import lines
 
 COMMANDS = typer.main.get_command(app).commands
 VERBS = sorted(COMMANDS)
@@ -257,11 +257,12 @@ def test_info_in_words_and_for_programs():
 
 
 def test_info_of_a_network_counts_what_is_built():
-    told = json.loads(cli("info", "dit-s", "--shape", "4x16,16", "--json").out)
+    (row,) = json.loads(cli("info", "dit-s", "--shape", "4x16,16", "--json").out)
     net = from_data(NetConfig, "dit-s", "net")
-    assert told["parameters"] == f"{sum(p.numel() for p in net.build((4, 16, 16)).parameters()):,}"
-    assert told["operations"].startswith(operations(cost(net, (4, 16, 16)).flops))
-    assert told["example"] == "4x16x16"
+    assert row["parameters"] == sum(p.numel() for p in net.build((4, 16, 16)).parameters())
+    assert row["flops"] == cost(net, (4, 16, 16)).flops
+    assert row["example"] == [4, 16, 16]
+    assert from_data(NetConfig, row["net"], "net") == net
     assert "3.23 GFLOP" in cli("info", "unet_s").out
 
 
@@ -269,15 +270,31 @@ def test_info_lists_every_name_that_fits_the_shape_the_smallest_first():
     rows = json.loads(cli("info", "networks", "--shape", "1x64", "--json").out)
     assert {row["name"] for row in rows} == set(aliases(NetConfig))
     assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
+    assert json.loads(cli("info", rows[0]["name"], "--shape", "1x64", "--json").out) == rows[:1]
     shown = cli("info", "networks", "--shape", "3x8x8").out
     assert "unet-s" in shown
     assert "diffwave" not in shown  # takes series alone
 
 
+def test_info_takes_an_image_unless_told_otherwise_or_a_wave():
+    for name, shape in (("unet-s", [3, 32, 32]), ("diffwave", [1, 16000]), ("MLP", [3, 32, 32])):
+        assert json.loads(cli("info", name, "--json").out)[0]["example"] == shape
+
+
+def test_a_folder_hides_no_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "networks").mkdir()
+    assert "unet-s" in cli("info", "networks", "--shape", "1x8").out
+    (tmp_path / "unet-s").mkdir()
+    assert "unet-s is not a run folder" in cli("info", "unet-s").sentence  # which of the two is meant, nobody knows
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["unet-z"], "there is no run unet-z, and no network of that name"),
+        (["unet-z"], "there is no run unet-z, nor a network: net.kind: unknown net 'unet-z'"),
+        (["unet-ss"], "did you mean 'unet-s'?"),
+        (["networks", "--shape", "5"], "no network that has a name takes examples of 5; the net for those is mlp"),
         (["unet-s", "--shape", "3x0x8"], "such as 3x64x64; given '3x0x8'"),
         (["unet-s", "--shape", "3xx8"], "such as 3x64x64; given '3xx8'"),
         (["unet-s", "--shape", "3"], "kinds that fit: mlp"),
@@ -464,9 +481,24 @@ def test_labels_of_a_run_without_them(tmp_path):
 
 
 def test_a_tracker_writes_what_the_metrics_say(tmp_path):
-    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     assert cli("train", *TOY, "--report-to", "tensorboard", "--out", tmp_path / "run").code == 0
-    assert list((tmp_path / "run").rglob("events.out.*"))
+    folder = next((tmp_path / "run").rglob("events.out.*")).parent
+    told = EventAccumulator(str(folder)).Reload()
+    logged = {line["step"]: line["loss"] for line in lines(tmp_path / "run" / METRICS) if "loss" in line}
+    assert logged
+    assert {event.step: event.value for event in told.Scalars("loss")} == pytest.approx(logged, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tracker", "message"),
+    [("nothing", "names the tracker 'nothing'; there are: all, "), ("wandb", "the tracker wandb is not installed")],
+)
+def test_a_tracker_that_is_refused_leaves_no_run_behind(tracker, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    assert message in cli("train", *TOY, "--report-to", tracker, "--out", tmp_path / "run").sentence
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_built_in_set_is_known():

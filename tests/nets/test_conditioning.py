@@ -192,7 +192,7 @@ def test_forward_mode_through_the_time_and_the_level():
         ("label", torch.zeros(1, dtype=torch.int64), r"label of a condition must be of \(4,\) here; given \(1,\)"),
         ("vector", torch.zeros(4, 3), r"vector .* \(4, 5\) here; given \(4, 3\)"),
         ("vector", torch.zeros(1, 5), r"vector .* \(4, 5\) here; given \(1, 5\)"),
-        ("tokens", torch.zeros(4, 6), r"tokens .*; given \(4, 6\)"),
+        ("tokens", torch.zeros(4, 6), r"tokens .* \(4, L, 6\) here; given \(4, 6\)"),
         ("tokens", torch.zeros(4, 3, 5), r"tokens .* \(4, 3, 6\) here; given \(4, 3, 5\)"),
         ("mask", torch.ones(4, 2, dtype=torch.bool), r"mask .* \(4, 3\) here; given \(4, 2\)"),
         ("mask", torch.ones(4, 3, dtype=torch.int64), r"mask .* torch.bool; given torch.int64"),

@@ -398,6 +398,19 @@ def test_bfloat16_autocast_stays_near(rank):
     assert 0 < (rough - exact).square().mean().sqrt() < 0.05 * exact.square().mean().sqrt()
 
 
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+@pytest.mark.parametrize("registers", [0, 2])
+def test_under_autocast_blocks_add_up_in_float32(positions, registers):
+    """Eight bits of a sum over many blocks would lose what each adds."""
+    net = DiTConfig(width=32, depth=3, heads=2, positions=positions, registers=registers).build((3, 8, 8))
+    seen = []
+    for block in net.blocks:
+        block.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        net(torch.randn(2, 3, 8, 8), torch.zeros(2))
+    assert seen == [torch.float32] * 3
+
+
 def test_weights_start_as_published():
     torch.manual_seed(0)
     net = DiTConfig(width=256, depth=1, heads=2).build((3, 8, 8), Conditions(classes=100), outputs=2)

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from reverie.conditioning import Cond, Conditions
 from reverie.nets import check_labels, sinusoidal
+from reverie.nets.embeddings import Conditioning, Fourier
 
 
 @pytest.mark.parametrize("width", [2, 6, 64])
@@ -58,3 +60,26 @@ def test_unknown_labels_are_refused(label, classes, said):
 def test_known_labels_pass():
     check_labels(torch.tensor([0, 1, 2]), 3)
     check_labels(torch.tensor([], dtype=torch.int64), 3)
+
+
+def test_labels_that_are_no_integers_are_refused_where_values_cannot_be_read():
+    """Reading them would stall a device; their dtype costs nothing. As integers 1.7 and 10 would be other classes."""
+    told = Conditioning(8, Conditions(classes=10)).to("meta")
+    label = torch.zeros(3, device="meta")
+    with pytest.raises(ValueError, match=r"integers in 0\.\.9, given torch.float32"):
+        told(label, Cond(label=torch.zeros(3, device="meta")))
+    assert told(label, Cond(label=torch.zeros(3, dtype=torch.int32, device="meta"))).e.shape == (3, 8)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_random_frequencies_are_never_rounded(half):
+    """At frequency 48 and label 6 a phase is 1,800: bfloat16 would be off by some radians."""
+    torch.manual_seed(0)
+    waves, label = Fourier(64, 16.0), torch.linspace(-6, 6, 25)
+    before, exact = waves(label), waves.frequencies.clone()
+    waves.to(half)
+    assert torch.equal(waves.frequencies, exact)
+    assert torch.equal(waves(label), before)
+    assert torch.equal(waves.double().frequencies, exact.double())
+    assert waves.to("meta").frequencies.device.type == "meta"
+    assert waves.to(half).frequencies.dtype == torch.float32

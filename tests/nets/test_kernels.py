@@ -66,6 +66,13 @@ def layer_norm(*h):
     return kernels.layer_norm, definitions.layer_norm, [h, (h[0], h[2]), (h[0], h[2])]
 
 
+def convolved_up(*h, out, factors):
+    def by(f):
+        return lambda h, weight, bias: f(h, weight, bias, factors)
+
+    return by(kernels.convolved_up), by(definitions.convolved_up), [h, (out, h[1], *(3,) * len(factors)), (out,)]
+
+
 SEEN = torch.tensor([[True, False, True, True, False, True, True], [False] * 7, [True] * 7])
 CASES = {
     "linear": (linear(x=(5, 33, 24), out=40), "both"),
@@ -83,6 +90,9 @@ CASES = {
     "group norm, all": (group_norm(3, 12, 7, 5, groups=4, modulated=True, affine=True, silu=True), "both"),
     "layer norm, large": (layer_norm(3, 9, 20), "float32"),
     "layer norm, small": (layer_norm(5, 7, 12), "float32"),
+    "doubling": (convolved_up(3, 12, 5, 7, out=20, factors=(2, 2)), "both"),
+    "doubling, 1-D": (convolved_up(2, 9, 33, out=4, factors=(2,)), "both"),
+    "doubling, two axes of three": (convolved_up(2, 4, 3, 5, 4, out=6, factors=(1, 2, 2)), "both"),
 }
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -130,9 +140,10 @@ def test_fast_ways_are_taken_unless_plain(name, dtype):
 
 
 def takes_ours(out):
-    """Whether one of our functions is in the graph, at most a view behind the result."""
+    """Whether one of our functions, or a transposed convolution, is in the graph, at most a view behind the result."""
     nodes = [out.grad_fn, *(node for node, _ in out.grad_fn.next_functions if node is not None)]
-    return any(isinstance(node, torch.autograd.function.BackwardCFunction) for node in nodes)
+    ours = torch.autograd.function.BackwardCFunction
+    return any(isinstance(node, ours) or getattr(node, "_saved_transposed", False) for node in nodes)
 
 
 @every_case
@@ -217,7 +228,7 @@ def test_examples_do_not_see_their_batch(name, dtype):
     batch = len(inputs[0])
     others = [t.detach().clone() for t in inputs]
     alike = [t.shape[0] == batch and t.ndim > 1 and t.shape != (batch, batch) for t in inputs]
-    alike = [a and not (name.startswith(("linear", "pointwise")) and i) for i, a in enumerate(alike)]
+    alike = [a and not (name.startswith(("linear", "pointwise", "doubling")) and i) for i, a in enumerate(alike)]
     for t, each in zip(others, alike, strict=True):
         if each:
             t[1:] = torch.randn_like(t[1:].float()).to(dtype) * 3
@@ -261,14 +272,15 @@ def test_definitions_elsewhere(name):
     """In float64, without data, while FLOPs are counted, and with oneDNN switched off."""
     (fast, _, shapes), _ = CASES[name]
     inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
-    assert not takes_ours(fast(*inputs))
+    everywhere = name.startswith("doubling")  # but while FLOPs are counted
+    assert takes_ours(fast(*inputs)) == everywhere
     if "masked" not in name:
         assert fast(*(torch.empty(s, device="meta") for s in shapes)).device.type == "meta"
     narrow = [t.detach().float().requires_grad_() for t in inputs]
     enabled = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
-        assert not takes_ours(fast(*narrow))
+        assert takes_ours(fast(*narrow)) == everywhere
     finally:
         torch._C._set_mkldnn_enabled(enabled)
     counts = []

@@ -1,6 +1,7 @@
 """Layers and blocks keep the magnitude of what goes through them, and training keeps that of their weights."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -125,7 +126,12 @@ def test_results_do_not_depend_on_the_size_of_weights():
     torch.testing.assert_close(net(x, label), before, rtol=1e-6, atol=1e-7)
 
 
-def test_training_sets_the_size_of_weights_back_once_after_each_step():
+@pytest.mark.parametrize(
+    "update",
+    [partial(torch.optim.SGD, lr=0.1), partial(torch.optim.AdamW, lr=0.1, fused=True)],
+    ids=["sgd", "fused"],
+)
+def test_training_sets_the_size_of_weights_back_after_each_step(update):
     net = stirred(SMALL, (2, 8)).train()
     x, label = randn(2, 2, 8), randn(2)
     layers = [m for m in net.modules() if isinstance(m, MPLayer)]
@@ -144,10 +150,27 @@ def test_training_sets_the_size_of_weights_back_once_after_each_step():
     kept = copy.deepcopy(net.state_dict())
     (first + net(x, label).square().sum()).backward()  # the graph of the first still holds the weights
     assert all(torch.equal(v, kept[name]) for name, v in net.state_dict().items())
-    torch.optim.SGD(net.parameters(), 0.1).step()
-    assert not forced()
-    net(x, label)
-    assert forced()
+    steps = update(net.parameters())
+    for back in (net.constrain, lambda: net(x, label)):
+        steps.step()
+        assert not forced()
+        back()
+        assert forced()
+        kept = copy.deepcopy(net.state_dict())
+        net.constrain()
+        assert all(torch.equal(v, kept[name]) for name, v in net.state_dict().items())
+
+
+def test_setting_back_twice_is_once_in_float32():
+    """However many numbers a row has, and the rounding of their squares."""
+    torch.manual_seed(0)
+    for inputs in (1, 7, 1152, 14000):
+        layer = MPLinear(inputs, 64)
+        torch.nn.init.normal_(layer.weight, std=1.7)
+        layer.force()
+        once = layer.weight.detach().clone()
+        layer.force()
+        assert torch.equal(layer.weight, once)
 
 
 def test_compiled_training_may_compute_blocks_again():

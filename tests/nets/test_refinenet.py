@@ -101,6 +101,21 @@ def test_the_stages_are_those_of_the_paper():
     assert from_data(NetConfig, {"kind": "ncsn", "width": 8}, "net") == RefineNetConfig(width=8)
 
 
+def test_norms_start_near_the_plain_one():
+    """Gamma and alpha 1 but for normal weights of deviation 0.02, beta 0; and an output of 0."""
+    torch.manual_seed(0)
+    net = RefineNetConfig(width=32, blocks=1, embedding=64).build((3, 8, 8))
+    norms = [m for m in net.modules() if isinstance(m, InstanceNormPlus)]
+    gamma, alpha, beta = (torch.cat(w) for w in zip(*(norm.told.weight.chunk(3) for norm in norms), strict=True))
+    for weight in (gamma, alpha):
+        z, n = weight / 0.02, weight.numel()
+        assert z.mean().item() == pytest.approx(0, abs=4 / n**0.5)
+        assert z.square().mean().item() == pytest.approx(1, abs=4 * (2 / n) ** 0.5)
+        assert z.pow(4).mean().item() == pytest.approx(3, abs=4 * (96 / n) ** 0.5)
+    assert not any(t.any() for t in (beta, *(norm.told.bias for norm in norms)))
+    assert not net(torch.randn(2, 3, 8, 8), torch.tensor([1.0, 900.0])).any()
+
+
 @pytest.mark.parametrize(("halvings", "dilations"), [(0, ()), (0, (2,)), (2, ()), (1, (2, 4, 8))])
 def test_any_number_of_stages_works(halvings, dilations):
     torch.manual_seed(0)

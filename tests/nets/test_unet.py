@@ -289,6 +289,9 @@ def test_attention_stands_where_it_is_asked_for():
     assert UNetConfig(multipliers=levels, attention=(16,)).attends((3, 30, 9)) == (False, True, False)
     assert UNetConfig(multipliers=levels, attention=(32, 8)).attends((3, 32)) == (True, False, True)
     assert UNetConfig(multipliers=levels, attention=()).attends((3, 4, 4)) == (False, False, False)
+    assert UNetConfig(multipliers=levels, attention=(16,)).attends((3, 48, 48)) == (False, False, True)
+    assert UNetConfig(multipliers=levels, attention=(32, 16)).attends((3, 8, 8)) == (True, False, False)
+    assert UNetConfig(multipliers=levels, attention=(4,)).attends((3, 32, 32)) == (False, False, False)
     frames = UNetConfig(multipliers=levels, attention=(8,), halved=(False, True, True))
     assert frames.attends((3, 5, 16, 16)) == (False, True, False)
 

@@ -35,11 +35,11 @@ def test_the_average_is_the_weighted_sum_of_all_weights_so_far(tmp_path):
     trainer = Trainer(run, examples)
     history = []
     for _ in trainer:
-        history.append([p.detach().double().clone() for p in trainer.denoiser.parameters()])
+        history.append([p.detach().double().clone() for p in trainer.learner.denoiser.parameters()])
     decays = [min(0.6, (1 + n) / (10 + n)) for n in range(12)]
     weights = [math.prod(decays), *((1 - d) * math.prod(decays[n + 1 :]) for n, d in enumerate(decays))]
     assert sum(weights) == pytest.approx(1)
-    names = [name for name, _ in trainer.denoiser.net.named_parameters()]
+    names = [name for name, _ in trainer.learner.denoiser.net.named_parameters()]
     saved = load(run.path).denoiser.net.state_dict()
     for i, name in enumerate(names):
         closed = sum(w * h[i] for w, h in zip(weights, history, strict=True))
@@ -142,7 +142,7 @@ class Watched(Trainer):
     def _set_up(self):
         super()._set_up()
         self.rows = set()
-        self.average.net.register_forward_pre_hook(lambda net, given: self.rows.add(len(given[0])))
+        self.learner.average.net.register_forward_pre_hook(lambda net, given: self.rows.add(len(given[0])))
 
 
 def test_it_takes_no_more_rows_at_once_than_a_step_has_memory_for(tmp_path):

@@ -104,11 +104,13 @@ def test_a_step_is_observed_in_the_order_of_its_rows(tmp_path):
 def test_what_it_learns_is_trained_with_the_network_and_counts_as_its_gradient(tmp_path):
     """AdamW's first steps have the length of the learning rate, whatever the gradient: the scale falls by it."""
     seen, trainer = observed(tmp_path / "run", "train.steps=1", "train.warmup=0", "train.lr=0.01", "train.clip=1e9")
-    assert float(trainer.memory.scale.detach()) == pytest.approx(0.99, abs=1e-5)
-    assert int(trainer.memory.steps) == 1
-    assert float(trainer.memory.largest) == pytest.approx(float(seen[0][1].max()))
-    names = {name for name, _ in trainer.average.net.named_parameters()}
-    assert names == {name for name, _ in trainer.denoiser.net.named_parameters()}  # it is not averaged, nor saved
+    assert float(trainer.learner.memory.scale.detach()) == pytest.approx(0.99, abs=1e-5)
+    assert int(trainer.learner.memory.steps) == 1
+    assert float(trainer.learner.memory.largest) == pytest.approx(float(seen[0][1].max()))
+    names = {name for name, _ in trainer.learner.average.net.named_parameters()}
+    assert names == {
+        name for name, _ in trainer.learner.denoiser.net.named_parameters()
+    }  # it is not averaged, nor saved
 
 
 def test_validation_and_the_model_know_nothing_of_it():
@@ -180,7 +182,7 @@ def spoiled(path, spoil):
 
 
 def test_what_was_learned_is_not_finite(tmp_path):
-    said = spoiled(tmp_path / "run", lambda trainer: trainer.memory.scale.data.fill_(math.nan))
+    said = spoiled(tmp_path / "run", lambda trainer: trainer.learner.memory.scale.data.fill_(math.nan))
     assert "step 6: " in said
     assert "First: the weight loss.scale (1 nan of 1 values)" in said
     assert "state/00000004 is whole" in said
@@ -188,13 +190,13 @@ def test_what_was_learned_is_not_finite(tmp_path):
 
 def test_a_step_that_makes_it_infinite_is_not_saved(tmp_path):
     def spoil(trainer):
-        step = trainer.optimizer.optimizer.step
+        step = trainer.learner.optimizer.optimizer.step
 
         def overflowing(*args, **kwargs):
             step(*args, **kwargs)
-            trainer.memory.scale.data.fill_(math.inf)
+            trainer.learner.memory.scale.data.fill_(math.inf)
 
-        trainer.optimizer.optimizer.step = overflowing
+        trainer.learner.optimizer.optimizer.step = overflowing
 
     said = spoiled(tmp_path / "run", spoil)
     assert "step 6 made the weight loss.scale (1 infinite of 1 values), which is not saved" in said
@@ -202,5 +204,5 @@ def test_a_step_that_makes_it_infinite_is_not_saved(tmp_path):
 
 def test_the_diagnosis_evaluates_with_the_memory_and_the_same_noise(tmp_path):
     """A loss that is infinite only through what was learned: the loss itself is named, no weight."""
-    said = spoiled(tmp_path / "run", lambda trainer: trainer.memory.scale.data.fill_(1e30))
+    said = spoiled(tmp_path / "run", lambda trainer: trainer.learner.memory.scale.data.fill_(1e30))
     assert "First: the loss itself (" in said

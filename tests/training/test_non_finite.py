@@ -65,7 +65,7 @@ def test_a_module(tmp_path):
 
     def spoil(trainer):
         nonlocal name, layer
-        named = trainer.denoiser.named_modules()
+        named = trainer.learner.denoiser.named_modules()
         name, layer = next((n, m) for n, m in named if "blocks.0." in n and isinstance(m, nn.Linear))
         layer.forward = lambda h: torch.nn.functional.linear(h, layer.weight, layer.bias) * math.inf
 
@@ -81,7 +81,7 @@ def test_a_module(tmp_path):
 def test_a_weight_is_not_saved(tmp_path):
     def spoil(trainer):
         with torch.no_grad():
-            trainer.denoiser.net.out.weight[0, 0] = math.inf
+            trainer.learner.denoiser.net.out.weight[0, 0] = math.inf
 
     run, examples = begun(tmp_path / "run")
     said = failing(Trainer(run, examples), 5, spoil)
@@ -99,14 +99,14 @@ def test_a_weight_that_the_last_step_before_a_save_made_infinite_is_not_saved_ei
     trainer = Trainer(run, examples)
 
     def spoil(trainer):
-        step = trainer.optimizer.optimizer.step
+        step = trainer.learner.optimizer.optimizer.step
 
         def overflowing(*args, **kwargs):
             step(*args, **kwargs)
             with torch.no_grad():
-                trainer.denoiser.net.out.bias[1] = math.nan
+                trainer.learner.denoiser.net.out.bias[1] = math.nan
 
-        trainer.optimizer.optimizer.step = overflowing
+        trainer.learner.optimizer.optimizer.step = overflowing
 
     before = {}
     said = failing(trainer, 7, lambda t: (spoil(t), before.update(hashes(run.path / "state"))))

@@ -198,7 +198,9 @@ def tracked(tmp_path_factory):
     trainer, history = Trainer(run, examples), []
     for report in trainer:
         if report.step:
-            history.append({name: p.detach().double().clone() for name, p in trainer.denoiser.net.named_parameters()})
+            history.append(
+                {name: p.detach().double().clone() for name, p in trainer.learner.denoiser.net.named_parameters()}
+            )
 
     def average(length, step):
         edge = torch.arange(step + 1, dtype=torch.float64) / step

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -58,8 +59,8 @@ def test_the_average_is_not_checkpointed(tmp_path):
     run, examples = begun(tmp_path / "run", *DIT, "train.checkpointing=true")
     trainer = Trainer(run, examples)
     next(iter(trainer))
-    assert trainer.denoiser.net.checkpointing
-    assert not trainer.average.net.checkpointing
+    assert trainer.learner.denoiser.net.checkpointing
+    assert not trainer.learner.average.net.checkpointing
 
 
 def test_checkpointing_and_a_loss_that_differentiates_twice_are_refused():
@@ -146,7 +147,7 @@ def test_other_errors_of_a_compiled_run_are_raised(tmp_path, monkeypatch):
 
     def spoil(step):
         if step == 3:
-            trainer.objective.forward = fails
+            trainer.learner.objective.forward = fails
 
     with pytest.raises(KeyError, match="a fault of the loss"):
         train(trainer, spoil)
@@ -159,7 +160,7 @@ def test_a_loss_that_is_not_finite_is_named_as_ever(tmp_path):
 
     def spoil(step):
         if step == 3:
-            torch.nn.init.constant_(trainer.denoiser.net.out.weight, math.nan)
+            torch.nn.init.constant_(trainer.learner.denoiser.net.out.weight, math.nan)
 
     with pytest.raises(NonFiniteError, match=r"step 4: .* First: the weight net\.out\.weight"):
         train(trainer, spoil)
@@ -271,11 +272,12 @@ class Ahead(Trainer):
         self._late = True
 
 
-def test_reading_late_changes_no_bit(tmp_path):
+@pytest.mark.parametrize("net", [DIT, (*UNET, "net.magnitude=true")], ids=["dit", "magnitude"])
+def test_reading_late_changes_no_bit(net, tmp_path):
+    """Weights that are brought back after each step too: before they are averaged, whenever that is."""
+    expected = outcome(trained(*net, *HALF))
     for moment in (1, 5, 12):
-        assert outcome(interrupted(tmp_path / f"at {moment}", moment, *DIT, *HALF, trainer=Ahead)) == outcome(
-            trained(*DIT, *HALF)
-        )
+        assert outcome(interrupted(tmp_path / f"at {moment}", moment, *net, *HALF, trainer=Ahead)) == expected
 
 
 def test_losses_are_told_where_they_have_been_read(tmp_path):
@@ -339,7 +341,7 @@ def test_the_command_says_what_it_needs(tmp_path):
     said = cli("train", "digits", "net.kind=mlp", "train.steps=0", "--out", tmp_path / "run")
     assert said.code == 0
     assert "network: mlp, " in said.out
-    assert "an example; training needs about" in said.out
+    assert re.search(r"an example; training needs about [\d.]+ [MG]B( of [\d.]+ [MG]B free)?\n", said.out)
     assert "are free" not in said.err
 
 

@@ -10,12 +10,13 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+
+from reverie.devices import processor
 
 _forced = False
 _faked = False
@@ -116,10 +117,7 @@ def mkl_is_slow() -> bool:
 @cache
 def _cpu() -> str:
     """What the system says of the processor: its maker and, on Linux, its instructions."""
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        return told.read_text(errors="ignore").partition("\n\n")[0].lower()
-    return platform.processor().lower()
+    return processor() or platform.processor().lower()
 
 
 def differentiable(
