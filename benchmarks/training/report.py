@@ -174,7 +174,7 @@ def verdict(rows: Rows) -> str:
         said.append(f"Of the peers {word}, {best['system']} was the best after {end:.1f} minutes, at {goal:.2f}.")
         for r in mine:
             at = reached(r["log"], goal)
-            share = "not reached" if at is None else f"reached after {at:.1f} minutes, {at / end:.0%} of that time"
+            share = "not reached" if at is None else f"reached by minute {at:.1f}, {at / end:.0%} of that time"
             said.append(f"By {r['system']}: {share}.")
     return " ".join(said) + " The target is half of the time."
 
@@ -248,7 +248,7 @@ def gpu(found: dict[str, Any]) -> str:
 
 def plot_quality(rows: Rows, floor: float, path: Path) -> None:
     """Distance against minutes."""
-    figure, axis = _figure(7, 4.2)
+    figure, axis = _figure(9.2, 4.2)
     colours = iter(("#d55e00", "#cc79a7", "#e69f00", "#009e73", "#56b4e9", "#999999"))
     for r in rows:
         line = [(a["minute"], a["frechet"]) for a in r["log"] if "frechet" in a]
@@ -256,7 +256,7 @@ def plot_quality(rows: Rows, floor: float, path: Path) -> None:
         axis.plot([m for m, _ in line], [d for _, d in line], "o-", ms=3.5, label=r["system"], **style)
     axis.axhline(floor, color="black", lw=0.8, ls=":", label="real garments")
     axis.set(yscale="log", xlabel="minutes of training on the same cores", ylabel="Fréchet distance to held-out images")
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
