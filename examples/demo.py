@@ -41,7 +41,7 @@ def train(out: Path, seconds: float, settings: list[str]) -> tuple[reverie.Run, 
             loss = "" if report.loss is None else f", loss {report.loss:.3f}"
             print(f"  step {report.step}/{report.steps}{loss}, {spent:.0f} s", flush=True)
         if spent > seconds:
-            print(f"  the {seconds:.0f} s are over")
+            print(f"  the {seconds:.0f} s are over after {report.step} of {report.steps} steps: samples will be poor")
             break
     return reverie.load(out), time.perf_counter() - began
 
