@@ -145,7 +145,7 @@ def to_data(value: Any) -> Plain:
 
 
 def in_words(part: Any) -> str:
-    """A part on one line: `table (betas=cosine (steps=1000, ...))`, settings left at none aside."""
+    """A part, or its plain data, on one line: `table (betas=cosine (steps=1000, ...))`, settings left at none aside."""
 
     def said(value: Plain) -> str:
         if isinstance(value, dict) and "kind" in value:

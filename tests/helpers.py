@@ -1,13 +1,14 @@
 """What several test files share: every registered part, exact denoisers, and two exact statistics."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from reverie.conditioning import Cond
 from reverie.config import Part, hints, registered
 from reverie.exact import Gaussian, GaussianMixture
 from reverie.grids import Tuned
@@ -164,3 +165,14 @@ def stirred(module: nn.Module) -> nn.Module:
         for p in module.parameters():
             p.add_(0.1 * torch.randn_like(p))
     return module
+
+
+def fitted(net: nn.Module, x: Tensor, label: Tensor, cond: Cond | None, target: Tensor, lr: float) -> Iterator[float]:
+    """The squared error of one batch, seen before each step of Adam that has just been taken; without end."""
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
+    while True:
+        loss = (net(x, label, cond) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()

@@ -87,10 +87,8 @@ def _print_facts(told: dict[str, str]) -> None:
 
 
 def _told(run: Run) -> dict[str, str]:
-    import torch
-
     from reverie.runs import MODEL, SAMPLES
-    from reverie.training.accelerator import on_cpu
+    from reverie.training.accelerator import device_here
     from reverie.training.needs import Needs, operations, size
     from reverie.training.state import states
     from reverie.tuning import described
@@ -102,8 +100,7 @@ def _told(run: Run) -> dict[str, str]:
     names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
     loss, held_out = _losses(run)
     shape, sample = "x".join(map(str, facts.shape)), recipe.sample
-    device = torch.device("cpu") if on_cpu() else torch.accelerator.current_accelerator()
-    assert device is not None
+    device = device_here()
     needs = Needs(recipe, facts, device)
     return {
         "run": str(run.path),

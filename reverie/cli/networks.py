@@ -30,7 +30,7 @@ def shape_of(text: str) -> tuple[int, ...]:
 
 
 def one(name: str, shape: tuple[int, ...] | None) -> dict[str, Plain]:
-    """What a network costs that has no conditions, trained on this machine's device; memory is of tensors.
+    """What a network costs that has no conditions, trained on what there is here; memory is of tensors.
 
     Raises:
         ValueError: there is no such network, or it has no use for the shape.
@@ -66,10 +66,10 @@ def _usual(net: NetConfig) -> tuple[int, ...]:
 
 
 def _row(name: str, net: NetConfig, shape: tuple[int, ...]) -> dict[str, Plain]:
-    from reverie.devices import fastest
     from reverie.nets.cost import cost
+    from reverie.training.accelerator import device_here
 
-    found = cost(net, shape, device=fastest())
+    found = cost(net, shape, device=device_here())
     return {
         "name": name,
         "net": config.to_data(net),
@@ -84,11 +84,10 @@ def _row(name: str, net: NetConfig, shape: tuple[int, ...]) -> dict[str, Plain]:
 
 def in_words(row: dict[str, Plain]) -> dict[str, str]:
     """A row for readers."""
-    from reverie.nets import NetConfig
     from reverie.training.needs import operations, size
 
     return {
-        "network": config.in_words(config.from_data(NetConfig, row["net"], "net")),
+        "network": config.in_words(row["net"]),
         "example": "x".join(map(str, row["example"])),
         "parameters": f"{row['parameters']:,}, without conditions",
         "operations": f"{operations(row['flops'])} forward for one example, three times as many in training",

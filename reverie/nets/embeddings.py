@@ -296,9 +296,7 @@ class Tokens(nn.Module):
             kept = ~cond.drop[:, None].expand(given.shape[:2])
             seen = kept if seen is None else seen & kept
         if seen is not None:
-            given = given.masked_fill(
-                ~seen[:, :, None], 0
-            )  # attention weighs by 0 what is not seen, and 0 * NaN is NaN
+            given = given.masked_fill(~seen[:, :, None], 0)  # attention weighs it by 0, and 0 * NaN is NaN
         made = self.enter(given)
         tokens = torch.cat([first.to(made.dtype), made], dim=1)
         return tokens, None if seen is None else F.pad(seen, (1, 0), value=True)

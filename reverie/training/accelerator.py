@@ -65,6 +65,11 @@ def on_cpu() -> bool:
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
+def device_here() -> torch.device:
+    """What one process trains on here."""
+    return torch.device("cpu") if on_cpu() else torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
 def gradient(
     made: Accelerator, objective: nn.Module, parts: Sequence[Batch], key: tuple[int, ...], rank: int, asked: int
 ) -> tuple[Tensor, list[Tensor]]:

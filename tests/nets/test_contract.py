@@ -7,11 +7,12 @@ import copy
 import warnings
 from dataclasses import fields, replace
 from functools import cache
+from itertools import islice
 
 import helpers
 import pytest
 import torch
-from helpers import DOUBLE, default, randn, seeded
+from helpers import DOUBLE, default, fitted, randn, seeded
 from torch.func import jvp
 
 from reverie.conditioning import Cond, Conditions
@@ -136,16 +137,7 @@ def test_on_the_meta_device_it_has_the_same_weights_and_no_memory(kind, shape):
 
 def learnt(net, x, label, cond, target, steps=250, goal=0.1, lr=1e-2):
     """Whether the squared error falls below `goal` within so many steps of Adam."""
-    net.train()
-    optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    for _ in range(steps):
-        loss = (net(x, label, cond) - target).square().mean()
-        if loss < goal:
-            return True
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return False
+    return any(loss < goal for loss in islice(fitted(net.train(), x, label, cond, target, lr), steps))
 
 
 @every_case

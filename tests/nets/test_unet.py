@@ -1,11 +1,12 @@
 """Resampling, blocks and families of U-Nets, beside what every backbone promises."""
 
 import math
+from itertools import islice
 
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import DOUBLE, randn, stirred
+from helpers import DOUBLE, fitted, randn, stirred
 
 from reverie.conditioning import Cond, Conditions
 from reverie.config import aliases, from_data
@@ -238,13 +239,7 @@ def test_each_family_learns_a_batch_by_heart(name, shape):
     net = config.build(shape, Conditions(classes=2))
     x, label = torch.randn(2, *shape).repeat(2, *(1,) * len(shape)), torch.tensor([1.0, 1, 9, 9])
     cond, target = Cond(label=torch.tensor([0, 1, 1, 0])), torch.randn(4, *shape)
-    optimizer, losses = torch.optim.Adam(net.parameters(), lr=3e-2 if config.magnitude else 1e-2), []
-    for _ in range(40):
-        loss = (net(x, label, cond) - target).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = list(islice(fitted(net, x, label, cond, target, lr=3e-2 if config.magnitude else 1e-2), 40))
     assert losses[-1] < losses[0] / 20
 
 
