@@ -1,6 +1,7 @@
 # Everything runs from .venv, which the first `make test` or `make demo` creates (some minutes, most of
 # them for torch). It is brought up to date when pyproject.toml or constraints.txt changes; otherwise
-# that step costs nothing. No system packages are needed, only Python 3.11 or newer and a package index.
+# that step costs nothing. No system packages are needed, only Python 3.11 or newer and a package index; with Chromium
+# (apt install chromium) the page of `reverie report` is tested in a browser too, as CI does.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -33,7 +33,7 @@ import torch
 
 import reverie
 from reverie.cli.compose import composed
-from reverie.evaluation import Settings
+from reverie.evaluation.likelihood import Settings
 from reverie.files import write_json, write_text
 from reverie.recipe import library
 from reverie.runs import begin

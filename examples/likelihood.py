@@ -13,7 +13,7 @@ import torch
 
 import reverie
 from reverie.config import read_file
-from reverie.evaluation import Settings
+from reverie.evaluation.likelihood import Settings
 from reverie.recipe import compose, library
 from reverie.runs import begin
 

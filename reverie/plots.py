@@ -101,7 +101,7 @@ def _painted(figure: Figure) -> Picture:
 # ------------------------------------------------------------------------------------- drawing
 
 
-def _page(rows: int, columns: int, width: float, height: float, top: float = 0.0) -> tuple[Figure, np.ndarray]:
+def page(rows: int, columns: int, width: float, height: float, top: float = 0.0) -> tuple[Figure, np.ndarray]:
     """A figure and its axes (rows, columns), each panel of this size in inches, with room for titles on top."""
     from matplotlib.figure import Figure
 
@@ -110,7 +110,7 @@ def _page(rows: int, columns: int, width: float, height: float, top: float = 0.0
     return figure, np.asarray(axes)
 
 
-def _lined(axes: Axes, title: str, x: str, y: str = "") -> None:
+def lined(axes: Axes, title: str, x: str, y: str = "") -> None:
     """Dress axes that show lines."""
     axes.set_title(title, fontsize=10, color=INK)
     axes.set_xlabel(x, fontsize=9, color=INK)
@@ -230,14 +230,14 @@ def schedules(named: Mapping[str, Schedule], points: int = 501) -> Figure:
     """
     if not named:
         raise ValueError("no schedule to draw; name at least one, such as cosine")
-    figure, axes = _page(2, 3, 3.7, 2.9)
+    figure, axes = page(2, 3, 3.7, 2.9)
     panels = list(axes.flat)
     t = torch.linspace(0, 1, points, dtype=torch.float64)
     for (name, schedule), colour, dash in zip(named.items(), itertools.cycle(COLOURS), itertools.cycle(DASHES)):
         for panel, (title, values) in zip(panels, _coefficients(schedule, t).items(), strict=False):
             known = values.isfinite()
             panel.plot(t[known], values[known], color=colour, linestyle=dash, linewidth=1.8, label=name)
-            _lined(panel, title, "t")
+            lined(panel, title, "t")
     highest = max(_heights(line).max() for line in panels[1].lines)
     for panel in [*panels[3:5], *([panels[1]] if highest > 2 else [])]:
         _wide(panel)
@@ -273,7 +273,7 @@ def forward(
         raise ValueError(f"data go to noise at times in [0, 1], at least one; given {list(times)}")
     eps = noise(x0)
     tall = min(max(x0.shape[-2] / x0.shape[-1], 0.25), 4.0) if image else 1.0
-    figure, axes = _page(len(named), len(times), 1.35, 1.25 * tall + 0.3, top=0.3)
+    figure, axes = page(len(named), len(times), 1.35, 1.25 * tall + 0.3, top=0.3)
     for row, (name, schedule) in zip(axes, named.items(), strict=True):
         for panel, t in zip(row, times, strict=True):
             level = schedule.at(host(t), like=x0)
@@ -319,7 +319,7 @@ def field(
     if not times or not all(0 < t <= 1 for t in times):
         raise ValueError(f"a field is drawn at times in (0, 1], at least one; given {list(times)}")
     eps = noise(x0)
-    figure, axes = _page(1, len(times), 3.2, 3.5)
+    figure, axes = page(1, len(times), 3.2, 3.5)
     for panel, t in zip(axes[0], times, strict=True):
         x = _noised(f.schedule, t, x0, eps)
         at = _lattice(_reach(x), x)
@@ -360,7 +360,7 @@ def process(
     x = prior(f.schedule, times[0], x0, noise)
     states = [x, *(step.x for step in trajectory(f, sampler, times, x, condition([label] * len(x), "cpu"), noise))]
     eps = noise(x0)
-    figure, axes = _page(3, len(shown), 2.3, 2.35)
+    figure, axes = page(3, len(shown), 2.3, 2.35)
     for (top, middle, bottom), wanted in zip(axes.T, shown, strict=True):
         at = int((times - wanted).abs().argmin())
         noised = _noised(f.schedule, times[at], x0, eps)
@@ -409,7 +409,7 @@ def bound(t: Sequence[float], terms: Sequence[float], prior: float, decoder: flo
     order = np.argsort(np.asarray(t, float))
     at, values = np.asarray(t, float)[order], np.asarray(terms, float)[order] * bits
     total = values.sum() + (prior + decoder) * bits
-    figure, axes = _page(1, 1, 6.4, 4.2)
+    figure, axes = page(1, 1, 6.4, 4.2)
     panel = axes[0, 0]
     panel.plot(at[values > 0], values[values > 0], color=BLUE, linewidth=1.8, label="steps")
     ends = ((0.0, decoder * bits, "decoder", RED, "o"), (1.0, prior * bits, "prior", COLOURS[2], "s"))
@@ -417,6 +417,6 @@ def bound(t: Sequence[float], terms: Sequence[float], prior: float, decoder: flo
         here = ([place], [value]) if value > 0 else ([], [])
         panel.plot(*here, marker, color=colour, markersize=6, label=f"{name}: {value:.3g}", clip_on=False)
     panel.set_yscale("log")
-    _lined(panel, f"variational bound: {total:.4g} bits a dimension", "t", "bits a dimension, each step")
+    lined(panel, f"variational bound: {total:.4g} bits a dimension", "t", "bits a dimension, each step")
     panel.legend(frameon=False, fontsize=9)
     return figure

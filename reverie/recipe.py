@@ -147,6 +147,35 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Evaluating:
+    """How samples are compared with the training examples while a run trains; the best weights are kept.
+
+    Raises:
+        ValueError: a number out of its range, named.
+    """
+
+    every: int = 0
+    """Steps between two evaluations, the last step having one too; 0 for none."""
+    n: int = 512
+    """Samples drawn for each, compared with up to four times as many training examples."""
+    metric: str = ""
+    """By which weights are the best; kid in features of a network, sliced_wasserstein in others, unless given."""
+    extractor: str = ""
+    """In whose features: a kind or the path of a file; by the data unless given."""
+    patience: int = 0
+    """Training ends after so many evaluations without a better one; 0 for never."""
+    steps: int = 50
+    """Of the sampler, at the most."""
+    seed: int = 0
+    """Of the samples, and of the choice of training examples."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("every", 0), ("n", 2), ("patience", 0), ("steps", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; given {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Data, process, network, loss, training and sampling of a run.
 
@@ -167,6 +196,7 @@ class Recipe:
     loss: Loss = field(default_factory=lambda: Denoising("flow", LogitNormalTimes()))
     train: Train = field(default_factory=Train)
     sample: Sampling = field(default_factory=Sampling)
+    evaluate: Evaluating = field(default_factory=Evaluating)
 
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))

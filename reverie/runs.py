@@ -2,6 +2,7 @@
 
     config.json            everything resolved; format and package version
     model.safetensors      averaged weights: what every other command uses
+    best.safetensors       those with the best evaluation in training, if there were any
     state/<step>/          what training resumes from (the newest few are kept)
     ema/<step>-<length>.safetensors    what averages of other lengths are made of
     metrics.jsonl          one object a line
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -45,14 +46,16 @@ from reverie.tensors import global_randomness
 from reverie.version import __version__
 
 if TYPE_CHECKING:
-    from reverie.evaluation import Likelihood, Settings
+    from reverie.evaluation.likelihood import Likelihood, Settings
 
 FORMAT = 2
 REMADE, BEFORE = ("unet", "dit"), "bd0d55b"
 """Networks whose weights of format 1 are to another plan, though some would fit and give nonsense; the last commit
 that reads them."""
 CONFIG, MODEL, METRICS, SAMPLES, STATE = "config.json", "model.safetensors", "metrics.jsonl", "samples", "state"
-EMA = "ema"
+EMA, BEST = "ema", "best.safetensors"
+Weights = Literal["model", "best"]
+"""Which of a run's weights are used: those of `MODEL`, or those of `BEST`."""
 
 
 @dataclass(frozen=True)
@@ -221,13 +224,37 @@ class Run:
         recipe: everything resolved.
         facts: what is known of the data.
         about: package and library versions, and the date of creation.
+        weights: which of its weights the model has.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, facts: Facts, about: Mapping[str, str]) -> None:
-        self.path, self.recipe, self.facts, self.about = path, recipe, facts, dict(about)
+    def __init__(
+        self, path: Path, recipe: Recipe, facts: Facts, about: Mapping[str, str], weights: Weights = "model"
+    ) -> None:
+        self.path, self.recipe, self.facts, self.about, self.weights = path, recipe, facts, dict(about), weights
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def at(self, weights: Weights) -> Run:
+        """The run with its last weights, or with those that an evaluation in training found best.
+
+        Raises:
+            ValueError: another word, or no evaluation in training has kept any.
+        """
+        if weights not in get_args(Weights):
+            raise ValueError(f"a run has the weights {' and '.join(get_args(Weights))}; given {weights!r}")
+        run = Run(self.path, self.recipe, self.facts, self.about, weights)
+        if weights == "best" and not run.file.is_file():
+            raise ValueError(
+                f"{run.file} is missing: the best weights are kept where training evaluates them, "
+                "such as with evaluate.every=1000"
+            )
+        return run
+
+    @property
+    def file(self) -> Path:
+        """The file that the model is read from."""
+        return self.path / (BEST if self.weights == "best" else MODEL)
 
     @cached_property
     def denoiser(self) -> Denoiser:
@@ -236,7 +263,7 @@ class Run:
         Raises:
             ValueError: the weights are missing, damaged or another network's.
         """
-        path = self.path / MODEL
+        path = self.file
         if not path.exists():
             raise ValueError(f"{path} is missing: the run has not saved yet. Run its train command again to resume it")
         denoiser = network(self.recipe, self.facts)
@@ -364,12 +391,12 @@ class Run:
         return self.space.decode(x)
 
     def likelihood(self, settings: Settings | None = None, data: Data | str | None = None) -> Likelihood:
-        """Bits per dimension of held-out data, or of others: see `reverie.evaluation.measure`.
+        """Bits per dimension of held-out data, or of others: see `reverie.evaluation.likelihood.measure`.
 
         Raises:
             ValueError: data that do not fit the run, or a run not saved yet.
         """
-        from reverie.evaluation import measure
+        from reverie.evaluation.likelihood import measure
 
         *_, last = measure(self, settings, data)
         assert last.result is not None
@@ -384,12 +411,13 @@ class Run:
     def average(self) -> str | None:
         """Which average of the weights the model is, in words; None where there is none that can be read."""
         try:
-            about = read_metadata(self.path / MODEL)
+            about = read_metadata(self.file)
         except ValueError:
             return None
         if about.get("average") == "power":
             return f"power function, length {about.get('length')}, at step {about.get('at')}"
-        return f"exponential, decay {about.get('decay', self.recipe.train.ema)}"
+        best = f", at step {about.get('step')}, the best by {about.get('metric')}" if self.weights == "best" else ""
+        return f"exponential, decay {about.get('decay', self.recipe.train.ema)}{best}"
 
     def save_model(self, weights: Mapping[str, Tensor], step: int, average: Mapping[str, str] | None = None) -> None:
         """Replace the averaged weights, whole or not at all.
@@ -399,9 +427,26 @@ class Run:
             step: steps trained.
             average: which average they are, for `average`; the exponential one of training unless given.
         """
-        average = {"average": "exponential", "decay": repr(self.recipe.train.ema)} if average is None else average
+        self._write(MODEL, weights, step, self._exponential if average is None else average)
+
+    def save_best(self, weights: Mapping[str, Tensor], step: int, evaluation: Mapping[str, str]) -> None:
+        """Replace the best weights, whole or not at all.
+
+        Args:
+            weights: the state of the averaged network.
+            step: steps trained.
+            evaluation: by which they are best: `metric`, `value`, `protocol` and the like.
+        """
+        self._write(BEST, weights, step, {**self._exponential, **evaluation})
+
+    @property
+    def _exponential(self) -> dict[str, str]:
+        """What the metadata of weights says of the average that training keeps."""
+        return {"average": "exponential", "decay": repr(self.recipe.train.ema)}
+
+    def _write(self, name: str, weights: Mapping[str, Tensor], step: int, told: Mapping[str, str]) -> None:
         about = {"format": str(FORMAT), "step": str(step), "reverie": __version__, "sha256": digest(weights)}
-        write_tensors(self.path / MODEL, weights, {**about, **average})
+        write_tensors(self.path / name, weights, {**about, **told})
 
 
 def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Run:
@@ -458,14 +503,22 @@ def write_config(run: Run) -> None:
     )
 
 
-def load(path: Path | str) -> Run:
+def load(path: Path | str, weights: Weights = "model") -> Run:
     """Open a run folder. The weights are read when first used.
+
+    Args:
+        path: of the folder.
+        weights: those of `MODEL`, or the best ones: see `Run.at`.
 
     Raises:
         ValueError: it is no run, was written by a newer version or by an older one whose network was another,
             or its config.json is damaged or has settings this version does not know; the sentence says what to do.
+            Or its best weights are asked for, and there are none.
     """
-    path = Path(path)
+    return _opened_run(Path(path)).at(weights)
+
+
+def _opened_run(path: Path) -> Run:
     file = path / CONFIG
     if not file.is_file():
         raise ValueError(f"{path} is not a run folder: it has no {CONFIG}. `reverie train` makes one")
@@ -518,8 +571,8 @@ _FIXED = ("train.seed", "train.batch", "train.accumulate", "train.validation", "
 def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
     """The run in `path`: made if there is none, else opened to go on with, if it is of this recipe.
 
-    Settings of sampling may differ from those the run began with, and so may those of training that
-    do not change which numbers belong to a step; the run takes them over.
+    Settings of sampling and of evaluation may differ from those the run began with, and so may those of
+    training that do not change which numbers belong to a step; the run takes them over.
 
     Raises:
         ValueError: the folder holds a run of another recipe, or something else, or the settings
@@ -536,7 +589,7 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
         recipe = replace(recipe, schedule=fitted.schedule)
     run = load(path)
     differ = list(changes(run.recipe, recipe))
-    fixed = [d for d in differ if d[0] in _FIXED or not d[0].startswith(("train.", "sample."))]
+    fixed = [d for d in differ if d[0] in _FIXED or not d[0].startswith(("train.", "sample.", "evaluate."))]
     if fixed:
         shown = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, old, new in fixed[:3])
         more = f" and {len(fixed) - 3} more" if len(fixed) > 3 else ""
@@ -544,7 +597,8 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
             f"{path} is a run of another recipe: {shown}{more}. Choose another --out, or the same settings"
         )
     if differ:
-        run = Run(path, replace(run.recipe, train=recipe.train, sample=recipe.sample), run.facts, run.about)
+        taken = replace(run.recipe, train=recipe.train, sample=recipe.sample, evaluate=recipe.evaluate)
+        run = Run(path, taken, run.facts, run.about)
         with locked(path):  # a run under way keeps the settings it began with
             write_config(run)
     return run

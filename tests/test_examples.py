@@ -18,6 +18,7 @@ from reverie.training import Trainer
 ROOT = Path(__file__).parent.parent
 EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py"))}
 ARGUMENTS = {
+    "evaluate": "--noise 0 40",
     "demo": "--out demo --seconds 2 --samples 20 net.width=16 net.depth=1 train.steps=3 train.batch=8",
     "invert_and_interpolate": "--run runs/digits --toy",
 }

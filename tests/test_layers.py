@@ -53,6 +53,8 @@ LAYERS = {
     "reverie.plots": 4,
     "reverie.doctor": 4,
     "reverie.evaluation": 4,
+    "reverie.audit": 4,
+    "reverie.report": 4,
     "reverie.recipe": 4,
     "reverie.recipes": 4,
     "reverie.cli": 5,

@@ -10,7 +10,22 @@ import sys
 
 import typer
 
-from reverie.cli import config, data, doctor, ema, info, likelihood, plot, sample, train, tune
+from reverie.cli import (
+    audit,
+    compare,
+    config,
+    data,
+    doctor,
+    ema,
+    evaluate,
+    info,
+    likelihood,
+    plot,
+    report,
+    sample,
+    train,
+    tune,
+)  # fmt: skip
 from reverie.version import __version__
 
 app = typer.Typer(
@@ -22,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, sample, tune, ema, likelihood, info, data, config, plot, doctor):
+for verb in (train, sample, tune, ema, evaluate, audit, likelihood, report, compare, info, data, config, plot, doctor):
     verb.register(app)
 
 

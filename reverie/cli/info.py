@@ -121,10 +121,24 @@ def _told(run: Run) -> dict[str, str]:
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,
+        "best": _best(run),
         "sampling": f"{in_words(sample.sampler)} on {in_words(sample.grid)}, guidance {sample.guidance:g}",
         "tuned": described(run),
         "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
     }
+
+
+def _best(run: Run) -> str:
+    """The best evaluation in training, whose weights are kept, in words."""
+    from reverie.runs import BEST, read_metadata
+
+    if not (run.path / BEST).is_file():
+        return "-"
+    try:
+        about = read_metadata(run.path / BEST)
+        return f"{about['metric']} {float(about['value']):.4g} at step {about['step']}, kept in {BEST}"
+    except (ValueError, KeyError):
+        return f"{BEST} is damaged"
 
 
 def _losses(run: Run) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import typer
 from reverie.config import Plain
 
 if TYPE_CHECKING:
-    from reverie.evaluation import Likelihood, Progress
+    from reverie.evaluation.likelihood import Likelihood, Progress
 
 HELP = """Bits per dimension of held-out data, by the variational bound and by the probability-flow ODE.
 
@@ -63,7 +63,7 @@ def likelihood(
 ) -> None:
     """Open the run, measure, print, and write figures and picture."""
     from reverie.devices import usable
-    from reverie.evaluation import Settings, measure, name_of
+    from reverie.evaluation.likelihood import Settings, measure, name_of
     from reverie.files import write_json
     from reverie.runs import load
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +13,11 @@ from typer.core import TyperCommand
 
 from reverie import config
 from reverie.cli.notes import note
+from reverie.cli.sampling import labels_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reverie.recipe import Sampling
-    from reverie.runs import Run
 
 HELP = """Draw samples from a run.
 
@@ -39,8 +37,6 @@ Examples:
 
   reverie sample runs/digits -n 100 --sampler ddim sampler.eta=0.5 --out denoising.gif
 """
-TUNED = "tuned"
-"""The --grid that stands for the one fitted to the run."""
 
 
 def register(app: typer.Typer) -> None:
@@ -133,8 +129,8 @@ def sample(
 
     opened = load(run)
     facts = opened.facts
-    settings = _settings(opened, words or [], sampler, grid, steps, guidance)
-    request = Request(opened.labels_for(n, _labels(label)), seed, start, batch)
+    settings = settings_of(opened, words or [], sampler, grid, steps, guidance)
+    request = Request(opened.labels_for(n, labels_of(label)), seed, start, batch)
     number = len(times_of(settings, opened.schedule)) - 1
     asked = "" if label is None else "-" + re.sub(r"[^\w,]+", "_", label)
     kind = f"{settings.sampler.kind}-{settings.grid.kind}{number}-guidance{settings.guidance:g}"
@@ -174,53 +170,3 @@ def sample(
 def _count(n: int, thing: str) -> str:
     """In words: 1 step, 2 steps."""
     return f"{n} {thing}{'s' * (n != 1)}"
-
-
-def _settings(
-    run: Run, words: list[str], sampler: str | None, grid: str | None, steps: int | None, guidance: float | None
-) -> Sampling:
-    """The run's own sampling settings with what the command line says on top."""
-    from reverie.recipe import Sampling
-
-    data = config.to_data(run.recipe.sample)
-    for key, kind in (("sampler", sampler), ("grid", grid)):
-        if key == "grid" and re.fullmatch(r"ddim\d+|\d+(,\d+)*", kind or ""):
-            data = config.merged(data, {key: {"kind": "sections", "sections": kind}})
-        elif kind not in (None, TUNED):
-            data = config.merged(data, {key: {"kind": kind}})
-    for word in words:
-        if "=" not in word:
-            raise ValueError(f"{word!r} is not a setting; write key=value, such as sampler.eta=0.5, or see --help")
-        data = config.merged(data, config.parse_override(word.removeprefix("sample.")))
-    settings = config.from_data(Sampling, data, "")
-    assert isinstance(settings, Sampling)
-    settings.check(run.space)
-    settings = replace(
-        settings,
-        grid=settings.grid if steps is None else settings.grid.with_steps(steps),
-        guidance=settings.guidance if guidance is None else guidance,
-    ).completed(run.space, run.facts.shape)
-    by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
-    return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
-
-
-def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:
-    """With the grid that was tuned for these settings, if there is one; what a user should know is printed.
-
-    Raises:
-        ValueError: there is none, and it was asked for by name.
-    """
-    from reverie.tuning import choose
-
-    found = choose(run, settings)
-    if needed and not found.tuned:
-        raise ValueError(found.why or f"no grid is tuned for {settings.sampler.kind}; see `reverie tune --help`")
-    if found.note:
-        note(found.note)
-    return found.sampling
-
-
-def _labels(text: str | None) -> list[int | str | None] | None:
-    if text is None:
-        return None
-    return [None if word.strip() == "none" else word.strip() for word in text.split(",")]

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,9 +55,11 @@ def train(
     from reverie.runs import begin
     from reverie.training import Trainer
     from reverie.training.accelerator import check_available, on_cpu
+    from reverie.training.evaluation import check_evaluating
     from reverie.training.needs import Needs
 
     check_available(made.train, on_cpu())
+    check_evaluating(made.evaluate)
     processes = PartialState(cpu=on_cpu())
     if out is None:
         if processes.num_processes > 1:
@@ -116,6 +118,8 @@ def _line(report: Report) -> str:
     shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
     if report.metrics.get("compilations", 1) != 1:  # else all is as it should be
         shown.append(f"compilations {report.metrics['compilations']}")
+    if evaluated := evaluation_in_words(report.metrics.get("evaluation")):
+        shown.append(evaluated)
     if report.sampled:
         shown.append(f"samples {report.sampled.name}")
     if report.saved:
@@ -126,6 +130,17 @@ def _line(report: Report) -> str:
         name = signal.Signals(report.stopped).name
         lines.append(f"stopped at step {report.step} by {name}; to resume, run the same command again")
     return "\n".join(lines)
+
+
+def evaluation_in_words(line: object) -> str:
+    """An evaluation in training as `kid 0.0123 (best)`; empty where there was none, or it has no value.
+
+    Args:
+        line: what stands under `evaluation` in metrics.jsonl.
+    """
+    if not isinstance(line, Mapping) or not isinstance(line.get("value"), float):
+        return ""
+    return f"{line['metric']} {line['value']:.4g}{' (best)' if line.get('best') else ''}"
 
 
 def _plain(reports: Iterable[Report]) -> Iterator[Report]:

@@ -6,9 +6,10 @@ Letters in shapes: N examples, K classes, C channels, H height, W width, ... one
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -78,6 +79,25 @@ class Split:
     validation: np.ndarray
 
 
+@dataclass(frozen=True)
+class Distance:
+    """A number between samples and real examples that one kind of data alone knows how to take.
+
+    Attributes:
+        name: in files.
+        title: in tables.
+        measure: of the `Data.features` of both, (N, F) and (M, F).
+        better: which values are better.
+        unit: % for a share in [0, 1].
+    """
+
+    name: str
+    title: str
+    measure: Callable[[np.ndarray, np.ndarray], float]
+    better: Literal["lower", "higher"] = "lower"
+    unit: Literal["", "%"] = ""
+
+
 class Data(Part, family="data"):
     """The settings of a source of data: a frozen dataclass that can be stored, and that loads on demand.
 
@@ -98,6 +118,14 @@ class Data(Part, family="data"):
     def split(self, examples: Examples, validation: float, seed: int) -> Split:
         """Which examples train and which validate; a kind whose examples are related says so here."""
         return split(examples, validation, seed)
+
+    def features(self, items: np.ndarray) -> np.ndarray | None:
+        """Features (N, F) of items as data, by which samples of this kind are best judged; None: it has none."""
+        return None
+
+    def distances(self) -> tuple[Distance, ...]:
+        """Numbers that evaluation takes in these features besides the usual ones."""
+        return ()
 
     @classmethod
     def opens(cls, path: Path) -> Data | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reverie.data.base import Data, Examples
+from reverie.data.base import Data, Distance, Examples
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,28 @@ class SwissRoll(Noisy, kind="swissroll"):
 
     noise: float = 0.5
 
+    def features(self, items: np.ndarray) -> np.ndarray:
+        """The points themselves."""
+        return items
+
+    def distances(self) -> tuple[Distance, ...]:
+        """How far points lie from the roll, root mean square; that of the noise where they are of the law."""
+        return (Distance("off_roll", "distance from the roll", _off_roll),)
+
     def draw(self, random: np.random.Generator) -> Examples:
         """N points of the roll."""
         angle = random.uniform(1.5 * math.pi, 4.5 * math.pi, (self.count, 1))
         return Examples(self._around(angle * np.concatenate([np.cos(angle), np.sin(angle)], 1), random))
+
+
+def _off_roll(made: np.ndarray, real: np.ndarray) -> float:
+    """To the nearest point of a fine line along the roll."""
+    from scipy.spatial import cKDTree
+
+    angle = np.linspace(1.5 * math.pi, 4.5 * math.pi, 20_000)
+    roll = np.stack([angle * np.cos(angle), angle * np.sin(angle)], 1)
+    nearest, _ = cKDTree(roll).query(made)
+    return float(np.sqrt(np.mean(nearest**2)))
 
 
 @dataclass(frozen=True)
@@ -114,3 +132,17 @@ class Checkerboard(Points, kind="checkerboard"):
         row = 2 * random.integers(0, 2, self.count) + column % 2
         corner = np.stack([column, row], 1) - 2.0
         return Examples((corner + random.random((self.count, 2))).astype(np.float32))
+
+    def features(self, items: np.ndarray) -> np.ndarray:
+        """The points themselves."""
+        return items
+
+    def distances(self) -> tuple[Distance, ...]:
+        """The share of points that lie off the dark squares."""
+        return (Distance("off_board", "off the dark squares", _off_board, unit="%"),)
+
+
+def _off_board(made: np.ndarray, real: np.ndarray) -> float:
+    column, row = np.floor(made).T + 2
+    dark = (column % 2 == row % 2) & (np.abs(made) < 2).all(1)
+    return float(1 - dark.mean())

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from reverie.config import Plain
+from reverie.data import Data
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Collection:
         labels: (N,) int64 in [0, K), or None: the class of each, for samples the one asked for.
         classes: K names; empty when there are no labels.
         captions: N texts; empty when there are none.
+        data: the kind of data that real examples are from, for what it brings of its own; None where it is unknown.
     """
 
     items: np.ndarray
@@ -36,6 +38,7 @@ class Collection:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
+    data: Data | None = None
 
     def __post_init__(self) -> None:
         """Check what this package promises about its own values."""

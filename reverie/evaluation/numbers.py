@@ -87,10 +87,18 @@ class Evaluation:
 
 
 def protocol_id(protocol: Mapping[str, Plain]) -> str:
-    """A hash of a protocol less what was judged."""
-    kept = {key: value for key, value in protocol.items() if key not in SIDES}
+    """A hash of a protocol less what was judged, and less where a file lies whose digest is told."""
+    kept = {key: _placeless(value) for key, value in protocol.items() if key not in SIDES}
     kept["n"] = protocol.get("samples", {}).get("n")
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _placeless(value: Plain) -> Plain:
+    if isinstance(value, list):
+        return [_placeless(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: _placeless(v) for k, v in value.items() if not (value.get("digest") and k in ("source", "path"))}
 
 
 def read(path: Path) -> Evaluation:

@@ -69,14 +69,34 @@ class Team:
             tasks: the same on every process.
             device: where the work is done; only on a CPU do threads share it.
             done: told how many tasks of this process are finished.
+
+        Raises:
+            ValueError: another process failed; on that one, what `work` raised.
         """
         own = tasks[self.index :: self.size]
+        results: list[Result] = []
+        failed: Exception | None = None
         with one_thread() as threads:
-            results: list[Result] = []
-            for result in self._each(work, own, threads if torch.device(device).type == "cpu" else 1):
-                results.append(result)
-                done(len(results))
-        return self._joined(results, len(tasks))
+            try:
+                for result in self._each(work, own, threads if torch.device(device).type == "cpu" else 1):
+                    results.append(result)
+                    done(len(results))
+            except Exception as error:
+                if self.size == 1:
+                    raise
+                failed = error
+        return self._joined(results, len(tasks), failed)
+
+    def told(self, value: Task) -> Task:
+        """What the main process says, on every process."""
+        if self.size == 1:
+            return value
+        from torch import distributed
+
+        every: list[Any] = [value]
+        distributed.broadcast_object_list(every, src=0)
+        told: Task = every[0]
+        return told
 
     def _each(self, work: Callable[[Task], Result], own: Sequence[Task], threads: int) -> Iterator[Result]:
         if own:
@@ -91,11 +111,17 @@ class Team:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _joined(self, results: list[Result], count: int) -> list[Result]:
+    def _joined(self, results: list[Result], count: int, failed: Exception | None) -> list[Result]:
+        """The results of all processes; where one of them failed, none waits for it in vain."""
         if self.size == 1:
             return results
         from torch import distributed
 
         every: list[Any] = [None] * self.size
-        distributed.all_gather_object(every, results)
-        return [every[i % self.size][i // self.size] for i in range(count)]
+        distributed.all_gather_object(every, (results, None if failed is None else str(failed)))
+        if failed is not None:
+            raise failed
+        for index, (_, why) in enumerate(every):
+            if why is not None:
+                raise ValueError(f"process {index} failed: {why}")
+        return [every[i % self.size][0][i // self.size] for i in range(count)]

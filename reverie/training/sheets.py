@@ -9,7 +9,9 @@ import torch
 
 from reverie.denoiser import Denoiser
 from reverie.outputs import write_samples
+from reverie.recipe import Sampling
 from reverie.runs import SAMPLES, Run
+from reverie.schedules import Schedule
 from reverie.synthesis import Request, synthesize
 
 PREVIEW_STEPS = 50
@@ -20,15 +22,20 @@ BATCH = 64
 """Samples at a time, whatever memory is free: on a GPU it shows in the last bits of a sheet."""
 
 
+def shortened(sampling: Sampling, schedule: Schedule, most: int) -> Sampling:
+    """Settings of sampling with at most so many steps."""
+    if len(sampling.grid(schedule)) - 1 <= most:
+        return sampling
+    return replace(sampling, grid=sampling.grid.with_steps(most))
+
+
 def draw(run: Run, denoiser: Denoiser, step: int, device: torch.device) -> Path:
     """Write a sheet of samples of `denoiser`, from the same seeds at every step.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
-    facts, sampling = run.facts, run.recipe.sample
-    if len(sampling.grid(run.schedule)) - 1 > PREVIEW_STEPS:
-        sampling = replace(sampling, grid=sampling.grid.with_steps(PREVIEW_STEPS))
+    facts, sampling = run.facts, shortened(run.recipe.sample, run.schedule, PREVIEW_STEPS)
     classes = len(run.classes)
     shown, each = min(classes, ROWS * 4) or ROWS, ROWS if facts.image else 100
     labels = run.labels_for(each * shown, list(range(shown)) if classes else None)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.files import write_json
-from reverie.runs import CONFIG, EMA, METRICS, MODEL, SAMPLES, STATE, Run, read_tensors, write_tensors
+from reverie.runs import BEST, CONFIG, EMA, METRICS, MODEL, SAMPLES, STATE, Run, read_tensors, write_tensors
 
 _PARTIAL = ".partial-"
 _STEP = "[0-9]" * 8
@@ -177,7 +177,7 @@ def clean(run: Run, keep: int) -> None:
     """Remove what a killed save left behind, and all whole states but the newest `keep`."""
     folder = run.path / STATE
     _drop(folder.glob(f"{_PARTIAL}*") if folder.is_dir() else [])
-    for name in (CONFIG, MODEL, METRICS):
+    for name in (CONFIG, MODEL, BEST, METRICS):
         for leftover in run.path.glob(f".{Path(name).stem}.*.tmp{Path(name).suffix}"):
             leftover.unlink(missing_ok=True)
     for leftover in [*(run.path / EMA).glob(".*.tmp.safetensors"), *(run.path / SAMPLES).glob(f".{_STEP}.*.tmp.png")]:

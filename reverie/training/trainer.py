@@ -19,11 +19,12 @@ from reverie.data import Examples
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
-from reverie.training import log, sheets, snapshots, state
+from reverie.training import best, log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
 from reverie.training.batches import DROPOUT, Batch, Batches, hold
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import ema_decay
+from reverie.training.evaluation import Evaluator
 from reverie.training.feed import Feed
 from reverie.training.learner import Learner
 from reverie.training.optim import learning_rate
@@ -33,6 +34,7 @@ from reverie.training.signals import Signals
 from reverie.training.speed import Compiled, advice, arithmetic
 from reverie.training.state import Progress, Saved
 from reverie.training.validation import held_out_loss
+from reverie.training.watch import Watch
 
 
 class Trainer:
@@ -67,7 +69,9 @@ class Trainer:
             locked(self.run.path) if self._main else nullcontext(),
             self._signals.heard(),
             arithmetic(self.recipe.train, self.device),
+            self._closed(),
         ):
+            self.watch = self._watch()
             found = self._resume()
             try:
                 yield from self._steps(found)
@@ -76,9 +80,15 @@ class Trainer:
                 if self._saved_step != self.progress.step:
                     self._save()
                 raise
-            finally:
-                self.feed.close()
-                self.accelerator.end_training()
+
+    @contextmanager
+    def _closed(self) -> Iterator[None]:
+        """Afterwards the thread of the batches has ended, and the trackers' files are whole."""
+        try:
+            yield
+        finally:
+            self.feed.close()
+            self.accelerator.end_training()
 
     # ------------------------------------------------------------------------------- setting up
 
@@ -112,12 +122,28 @@ class Trainer:
         )  # fmt: skip
         self.feed = Feed(self.batches, train.steps)
 
+    def _watch(self) -> Watch | None:
+        """What evaluates, if anything is to be; it is made ready before training begins.
+
+        Raises:
+            ValueError: these data cannot be evaluated, or not as asked.
+            ImportError: a package is missing.
+        """
+        if not self.recipe.evaluate.every:
+            return None
+        from reverie.evaluation.team import Team
+
+        team = Team(self.accelerator.process_index, self.accelerator.num_processes)
+        return Watch(Evaluator(self.run, self.examples, team, self.device))
+
     def _resume(self) -> tuple[str, ...]:
         """Put back the newest whole state; in words, what was found."""
         if self._main:
             state.clean(self.run, self.recipe.train.keep)
         saved, damaged = state.newest(self.run)
         self.progress = Progress() if saved is None else saved.progress
+        if self.watch:
+            self.watch.recall(self.progress.step)
         notes: tuple[str, ...] = () if saved is None else (*damaged, *self._restore(saved))
         self.progress = replace(self.progress, processes=self.accelerator.num_processes)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
@@ -127,6 +153,8 @@ class Trainer:
             if saved is not None and not self._model_is_current():
                 self.run.save_model(self.learner.average.net.state_dict(), self.progress.step)
                 notes = (*notes, f"restored {self.run.path / MODEL} from the saved state")
+            if saved is not None and (said := best.mend(self.run, self.progress.step)):
+                notes = (*notes, said)
         self.learner.prepare(self.accelerator)
         return notes
 
@@ -134,8 +162,13 @@ class Trainer:
         """Put back a state; in words, what there is to know of it."""
         new = self.learner.restore(saved)
         step, steps = saved.progress.step, self.recipe.train.steps
-        done = f"finished at step {step} already; to go on, give a larger train.steps"
-        notes = [f"resuming at step {step} of {steps}" if step < steps else done]
+        notes = [f"resuming at step {step} of {steps}"]
+        if step >= steps:
+            notes = [f"finished at step {step} already; to go on, give a larger train.steps"]
+        elif over := self._over():
+            notes = [
+                f"stopped at step {step} already: {over}; to go on, give a larger evaluate.patience, or 0 for none"
+            ]
         if new and step < steps:
             lengths = " and ".join(f"{length:g}" for length in new)
             notes.append(f"the power-function averages of length {lengths} begin here: the saved state has none")
@@ -161,7 +194,12 @@ class Trainer:
             first = self._validate({"step": 0})
             yield Report(0, train.steps, None, first, self._draw(), self._save(), notes=self._told())
         else:
-            yield Report(self.progress.step, train.steps, notes=(*found, *self._told()))
+            step = self.progress.step
+            missed = not self._over() and self.watch is not None and self.watch.due(step)  # a kill came first
+            metrics = self._evaluate({"step": step}) if missed else None
+            yield Report(step, train.steps, metrics=metrics or {}, notes=(*found, *self._told()))
+            if self._over():
+                return
         clock, since = time.perf_counter(), self.progress.step
         self.feed.restart()
         while self.progress.step < train.steps:
@@ -173,21 +211,22 @@ class Trainer:
                 step % every == 0 or last
                 for every in (train.log_every, train.validate_every, train.sample_every, train.save_every)
             )
-            storing, saving = snapshots.due(step, train), saving or stopping
+            evaluating = not stopping and self.watch is not None and self.watch.due(step)
+            storing, saving = snapshots.due(step, train), saving or stopping or evaluating
             if logging or validating or drawing or storing or saving:
                 self._settle()
-            metrics: dict[str, object] | None = None
-            if logging:
-                metrics = self._line((step - since) / max(time.perf_counter() - clock, 1e-9))
+            metrics = self._line((step - since) / max(time.perf_counter() - clock, 1e-9)) if logging else None
             if validating:
                 metrics = self._validate({"step": step} if metrics is None else metrics)
             sampled = self._draw() if drawing else None
             if storing:
                 self._snapshot()
             saved = self._save() if saving else None
+            if evaluating:  # after the save: a kill in between is made good when training is resumed from it
+                metrics = self._evaluate({"step": step} if metrics is None else metrics)
             loss = None if self._pending else self._loss
             yield Report(step, train.steps, loss, metrics or {}, sampled, saved, self._stop, self._told())
-            if stopping:
+            if stopping or (evaluating and self._over()):
                 return
             if metrics is not None:
                 clock, since = time.perf_counter(), step
@@ -323,6 +362,22 @@ class Trainer:
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
         self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)
         return {**metrics, **line}
+
+    def _evaluate(self, metrics: dict[str, object]) -> dict[str, object]:
+        """`metrics` with the evaluation of the averaged weights, by all processes, which gets a line of its own."""
+        assert self.watch is not None
+        step = self.progress.step
+        line = self.watch.take(self.learner.average, step)
+        self.accelerator.log({f"evaluation_{k}": v for k, v in line["numbers"].items() if v is not None}, step=step)
+        if why := line.get("why"):
+            self._notes.append(f"step {step} could not be evaluated: {why}")
+        if over := self._over():
+            self._notes.append(f"stopped after step {step}: {over}")
+        return {**metrics, best.KEY: line}
+
+    def _over(self) -> str:
+        """Why training ends before its last step, in words; empty where it does not."""
+        return self.watch.over if self.watch and self.progress.step < self.recipe.train.steps else ""
 
     def _draw(self) -> Path | None:
         """A sheet of samples of the averaged weights, from the same seeds every time."""

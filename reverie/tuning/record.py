@@ -88,14 +88,14 @@ class Tuning:
 
 
 def model_of(run: Run) -> str:
-    """The SHA-256 of the run's averaged weights.
+    """The SHA-256 of the run's averaged weights, of those that it is used with.
 
     Raises:
         ValueError: the file is missing, or its beginning is damaged.
     """
-    from reverie.runs import MODEL, digest, read_metadata, read_tensors
+    from reverie.runs import digest, read_metadata, read_tensors
 
-    path = run.path / MODEL
+    path = run.file
     return read_metadata(path).get("sha256") or digest(read_tensors(path))
 
 

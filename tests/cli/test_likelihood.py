@@ -13,8 +13,8 @@ import pytest
 import torch
 from toys import MLP, SHORT, cli, copied, hashes, trained
 
-from reverie.evaluation import Settings, measure
-from reverie.evaluation.chosen import choose
+from reverie.evaluation.likelihood import Settings, measure
+from reverie.evaluation.likelihood.chosen import choose
 from reverie.exact import Gaussian
 from reverie.likelihood import dequantised
 from reverie.recipe import compose

@@ -35,13 +35,24 @@ def examples(verb):
     return re.findall(r"^  (reverie .*)$", COMMANDS[verb].help, re.MULTILINE)
 
 
-def photos(folder, count=6, size=12, classes=("a", "b")):
-    rng = np.random.default_rng(0)
+def photos(folder, count=6, size=12, classes=("a", "b"), seed=0):
+    rng = np.random.default_rng(seed)
     for name in classes:
         (folder / name).mkdir(parents=True)
         for i in range(count):
             Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8)).save(folder / name / f"{i}.png")
     return folder
+
+
+def staged(folder):
+    """What the examples speak of besides my-photos."""
+    copied(folder / "runs" / "digits")
+    copied(folder / "runs" / "digits-long", "train.lr=0.01")
+    photos(folder / "samples", 12, 70, seed=1)
+    photos(folder / "photos", 12, 70, ("train", "test"))
+    random = np.random.default_rng(1)
+    for name in ("samples", "training", "held_out"):
+        np.savez(folder / f"{name}.npz", random.standard_normal((80, 3)).astype(np.float32))
 
 
 # ------------------------------------------------------------------------------------ the help
@@ -79,7 +90,8 @@ def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVERIE_CACHE", str(tmp_path / "cache"))
     photos(tmp_path / "my-photos", size=70)
-    copied(tmp_path / "runs" / "digits") if not line.startswith("reverie train") else None
+    if not line.startswith("reverie train"):
+        staged(tmp_path)
     command, _, target = line.partition(" > ")
     words = shlex.split(command)[1:]
     parsed = COMMANDS[words[0]].make_context(words[0], words[1:])
@@ -88,6 +100,7 @@ def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
         return
     cheap = {"train": [*MLP, *SHORT, "train.steps=2"], "sample": ["-n", "12", "--steps", "2"]}
     cheap |= {"doctor": ["--only", "notations"], "likelihood": ["-n", "8"]}
+    cheap |= {"evaluate": ["-n", "30"]} if "runs/digits" in words else {}
     cheap |= {"tune": ["-n", "4", "--reference", "12", "--seconds", "1"]}
     result = cli(*words, *cheap.get(words[0], []))
     assert result.code == 0, result

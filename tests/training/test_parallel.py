@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from toys import DIT, TOY, free_port, metrics, process, trained, wait_for
+from toys import DIT, TOY, cli, copied, free_port, metrics, process, trained, wait_for
 
-from reverie.runs import read_tensors
+from reverie.runs import digest, read_tensors, read_with_metadata
 
 EACH = (*DIT, "net.dropout=0", "train.log_every=1", "train.steps=14")
 
@@ -30,7 +32,7 @@ def test_accumulated_batches_are_one_larger_batch():
 
 
 @contextlib.contextmanager
-def two(*words, log):
+def two(*words, log, first=None):
     port = str(free_port())
     with contextlib.ExitStack() as stack:
         yield [
@@ -39,6 +41,7 @@ def two(*words, log):
                     "train",
                     *words,
                     log=log.with_name(f"{log.name}{rank}"),
+                    first=first,
                     env={
                         "RANK": str(rank),
                         "LOCAL_RANK": str(rank),
@@ -111,6 +114,111 @@ def test_what_a_loss_learns_and_remembers_is_that_of_one_process(tmp_path):
         assert all(bool((ours[k].double() - theirs[k].double()).abs().max() < 2e-3) for k in ours)
 
 
+# --------------------------------------------------------------------- evaluation in training
+
+WATCHED = ("evaluate.every=4", "evaluate.n=40", "evaluate.extractor=pixels")
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Makes a process write down which weights it is about to evaluate, and how many samples it draws itself."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        from reverie.evaluation import drawing
+        from reverie.training.watch import Watch
+
+        take, synthesize = Watch.take, drawing.synthesize
+
+        def note(text):
+            with (self.folder / f"noted{os.environ['RANK']}").open("a") as file:
+                file.write(f"{text}\n")
+
+        def taking(watch, f, step):
+            note(f"{step} {digest(f.net.state_dict())}")
+            return take(watch, f, step)
+
+        def drawing_some(*args):
+            x = synthesize(*args)
+            note(f"drawn {len(x)}")
+            return x
+
+        Watch.take, drawing.synthesize = taking, drawing_some
+
+
+def evaluations(run):
+    return [line for line in metrics(run) if "evaluation" in line]
+
+
+def join(children, log, codes=(0, 0)):
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == list(codes), log.with_name("log1").read_text()
+
+
+def test_a_saved_state_is_evaluated_by_two_processes_as_by_one_to_the_last_digit(tmp_path):
+    many, log = ("evaluate.n=700", "evaluate.extractor=pixels", "evaluate.every=14"), tmp_path / "log"
+    one, run = copied(tmp_path / "one", *EACH), copied(tmp_path / "two", *EACH)
+    assert cli("train", *TOY, *EACH, *many, "--out", one).code == 0
+    with two(*TOY, *EACH, *many, "--out", run, log=log, first=Watching(tmp_path)) as children:
+        join(children, log)
+    assert len(evaluations(run)) == 1
+    assert metrics(run) == metrics(one)
+    ours, theirs = (read_with_metadata(path / "best.safetensors") for path in (run, one))
+    assert (digest(ours[0]), ours[1]) == (digest(theirs[0]), theirs[1])
+    drawn = [sum(int(word) for word in _noted(tmp_path, rank, "drawn")) for rank in (0, 1)]
+    assert sum(drawn) == 700
+    assert min(drawn) > 100
+
+
+def _noted(folder, rank, what):
+    lines = (folder / f"noted{rank}").read_text().splitlines()
+    return [line.split()[1] for line in lines if line.startswith(f"{what} ")]
+
+
+def test_evaluations_of_two_processes_are_those_of_one_with_twice_the_batch(tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    with two(*TOY, *EACH, *WATCHED, "train.batch=8", "--out", run, log=log, first=Watching(tmp_path)) as children:
+        join(children, log)
+    whole = trained(*EACH, *WATCHED, "train.batch=16")
+    assert [line["step"] for line in evaluations(run)] == [4, 8, 12, 14]
+    for ours, theirs in zip(evaluations(run), evaluations(whole), strict=True):
+        ours, theirs = ours["evaluation"], theirs["evaluation"]
+        assert ours["value"] == pytest.approx(theirs["value"], rel=1e-3)
+        assert (ours["protocol"], ours["floor"]) == (theirs["protocol"], theirs["floor"])
+    for step in ("4", "8", "12", "14"):  # every process has the average that the first one saves
+        assert _noted(tmp_path, 0, step) == _noted(tmp_path, 1, step) != []
+    assert "Traceback" not in log.with_name("log1").read_text()
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """Makes evaluations have these values, in turn; on other processes than the first, others."""
+
+    values: tuple[float, ...]
+
+    def __call__(self) -> None:
+        from reverie.training.evaluation import Evaluator, Outcome
+
+        values, rank = iter(self.values), int(os.environ["RANK"])
+        Evaluator._measured = lambda self, f: Outcome(next(values) if rank == 0 else 1 / next(values))
+
+
+def test_both_end_at_the_same_step_by_the_word_of_the_first(tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = (*TOY, *EACH, *WATCHED, "evaluate.every=2", "evaluate.patience=2", "train.batch=8", "--out", run)
+    with two(*words, log=log, first=Scripted((0.5, 0.4, 0.6, 0.7, 0.1))) as children:
+        join(children, log)
+    said = log.with_name("log0").read_text()
+    assert "stopped after step 8: sliced_wasserstein has not improved for 2 evaluations; best 0.4 at step 4" in said
+    assert [line["step"] for line in evaluations(run)] == [2, 4, 6, 8]
+    assert read_with_metadata(run / "best.safetensors")[1]["step"] == "4"
+    with two(*words, log=log) as children:
+        join(children, log)
+    assert "stopped at step 8 already" in log.with_name("log0").read_text()
+
+
 @pytest.mark.slow
 def test_torchrun(tmp_path):
     run = tmp_path / "run"
@@ -126,8 +234,6 @@ def test_torchrun(tmp_path):
 
 
 def test_several_processes_need_to_know_their_folder(monkeypatch):
-    from toys import cli
-
     class Two:
         num_processes = 2
 

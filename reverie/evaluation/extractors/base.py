@@ -55,7 +55,10 @@ class Opened(nn.Module, abc.ABC):
         digest: a hash of its weights, empty where it has none.
         about: how examples are prepared, for the protocol: `resize`, `quantization` and what else there is to say.
         classes: names of the K classes that it tells apart; empty if it does not, or where they have no names.
+        block: how many examples it takes at a time; fixed, for the last bits of a network's output depend on it.
     """
+
+    block: ClassVar[int] = 32
 
     def __init__(
         self, width: int, digest: str = "", about: Mapping[str, Plain] | None = None, classes: tuple[str, ...] = ()
@@ -66,7 +69,10 @@ class Opened(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def both(self, items: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features (B, F), and probabilities (B, K) or None, of items (B, ...) as data: images are uint8."""
+        """Features (B, F), and probabilities (B, K) or None, of items (B, ...) as data: images are uint8.
+
+        Probabilities are float64, and on the CPU: not every device has such numbers.
+        """
 
     def forward(self, items: Tensor) -> Tensor:
         """Features (B, F) of items (B, ...) as data: images are uint8."""
@@ -77,14 +83,28 @@ class Extractor(Part, abc.ABC, family="extractor"):
     """The settings of an extractor, as they stand in a protocol. A new one is a file in this folder.
 
     Attributes:
-        image: whether it takes images alone.
+        image: True where it takes images alone, False where arrays that are none, None where both.
         learned: whether its features come from a network, so that Fréchet and kernel distances in them are sensible.
         learns: whether `open` trains it on labelled examples.
     """
 
-    image: ClassVar[bool] = True
+    image: ClassVar[bool | None] = True
     learned: ClassVar[bool] = True
     learns: ClassVar[bool] = False
+
+    def check(self, real: Collection) -> None:
+        """Refuse examples of a kind that it does not take, and none at all.
+
+        Raises:
+            ValueError: they are arrays where it takes images, or the other way round.
+        """
+        if self.image is not None and self.image is not real.image:
+            takes, given = ("images" if image else "arrays" for image in (self.image, real.image))
+            raise ValueError(
+                f"the extractor {self.kind} takes {takes}, and {real.source} holds {given}; try another one"
+            )
+        if not len(real):
+            raise ValueError(f"the extractor {self.kind} needs real examples, and {real.source} holds none")
 
     @abc.abstractmethod
     def open(self, real: Collection, device: torch.device | str = "cpu") -> Opened:

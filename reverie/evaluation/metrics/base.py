@@ -24,12 +24,24 @@ class Metric(Part, abc.ABC, family="metric"):
         better: which values are better.
         unit: how it is written: "" for a plain number, "%" for a share.
         on: for which extractors it is measured unless asked for: those that are `learned`, the others, or none.
+        network: the network in whose features alone it is defined, by its name in `Opened.about`; it is measured there
+            unless others are asked for, whatever `on` says.
+        needs: what it looks at besides the values of features.
+        place: where it stands in a table; the lowest comes first.
     """
 
     title: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
     unit: ClassVar[Literal["", "%"]] = ""
     on: ClassVar[Literal["learned", "values", "both", "none"]] = "learned"
+    network: ClassVar[str] = ""
+    needs: ClassVar[tuple[Literal["probabilities", "labels"], ...]] = ()
+    place: ClassVar[int] = 100
+
+    @property
+    def name(self) -> str:
+        """What the number is called in files."""
+        return self.kind
 
     def check(self, made: Features, real: Features) -> None:
         """Refuse sets for which it is not defined.

@@ -13,7 +13,7 @@ import numpy as np
 
 from reverie import config
 from reverie.data import Data, Examples, resolve
-from reverie.evaluation.figures import Settings
+from reverie.evaluation.likelihood.figures import Settings
 from reverie.runs import Run, check_data
 
 CHOSEN = 3

@@ -28,11 +28,11 @@ from reverie.bound import BINS, variational_bound
 from reverie.conditioning import Cond
 from reverie.data import Data
 from reverie.denoiser import Clipped, Denoises
-from reverie.evaluation.chosen import choose
-from reverie.evaluation.figures import Bound, Likelihood, Ode, Progress, Settings, Solver
+from reverie.evaluation.likelihood.chosen import choose
+from reverie.evaluation.likelihood.figures import Bound, Likelihood, Ode, Progress, Settings, Solver
 from reverie.grids import Grid, Knots, LogSNR
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
-from reverie.runs import MODEL, Run, read_metadata
+from reverie.runs import Run, read_metadata
 from reverie.synthesis import rows_at_once
 from reverie.tensors import Streams, count, host, streams
 from reverie.version import __version__
@@ -228,7 +228,7 @@ class _Measurement:
         told = "none" if chosen.labels is None else "the example's class"
         protocol: dict[str, config.Plain] = {
             "run": str(run.path),
-            "weights": f"average: {run.average}; step {read_metadata(run.path / MODEL).get('step', '?')}",
+            "weights": f"average: {run.average}; step {read_metadata(run.file).get('step', '?')}",
             "data": config.to_data(run.recipe.data)["kind"] if chosen.source == "its own" else chosen.source,
             "split": chosen.split,
             "examples": f"{len(chosen.rows)} of {chosen.available}",

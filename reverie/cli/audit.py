@@ -1,0 +1,212 @@
+"""`reverie audit`."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reverie.cli.evaluate import _picture, _together, _watched
+from reverie.cli.sampling import settings_of
+
+if TYPE_CHECKING:
+    from reverie.audit import Audit, Finding, Hands, Settings
+    from reverie.config import Plain
+
+HELP = """Does a model memorise what it was trained on?
+
+[bold]RUN[/bold] alone: its samples and its losses are looked at, beside what it was trained on and what was held out.
+Or [bold]SAMPLES TRAINING HELD_OUT[/bold] of a model of any origin: each a folder of images, a .npz or .npy file, or a
+built-in set. HELD_OUT are examples of the same kind that the model was not trained on: without them nothing is decided.
+
+Every finding comes with its interval and a p-value adjusted for the number of tests, so that an honest model is said to
+memorise with the probability --level at the most. The verdict, the findings and all that they depend on go into
+RUN/audit/, with a picture of the samples nearest to a training example.
+
+Examples:
+
+  reverie audit runs/digits -n 300
+
+  reverie audit runs/digits --extractor none --steps 10 --fail
+
+  reverie audit samples.npz training.npz held_out.npz --out audit/
+
+  reverie audit samples/ photos/train/ photos/test/ --size 64 --flip --extractor efficientnet
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(name="audit", help=HELP, no_args_is_help=True)(audit)
+
+
+def audit(
+    what: Annotated[
+        list[str], typer.Argument(metavar="RUN [SETTINGS]... | SAMPLES TRAINING [HELD_OUT]", help="See above.")
+    ],
+    n: Annotated[
+        int | None, typer.Option("-n", help="Samples; of a run as many as were held out, from 256 to 1000.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Probability of accusing an honest model, by all tests.")] = 0.01,
+    extractor: Annotated[
+        str | None,
+        typer.Option(help="Features besides the values, with commas: classifier, efficientnet, a path; none for none."),
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Mirrored copies are copies too; as in training.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampler steps, of a run.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance, of a run.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples, and of all that is chosen at random.")] = 0,
+    size: Annotated[str | None, typer.Option(help="Read folders of images at this size: 64, or 48,64.")] = None,
+    resize: Annotated[str, typer.Option(help="How: crop, pad or stretch.")] = "crop",
+    channels: Annotated[int | None, typer.Option(help="1, 3 or 4.")] = None,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with status 1 if it memorises.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; audit/ of a run if left out.")] = None,
+) -> None:
+    """Read what is given, audit, print and write."""
+    from reverie.audit import Hands, Settings
+    from reverie.audit.drawn import save
+    from reverie.audit.findings import FOLDER
+    from reverie.evaluation.extractors import from_text
+
+    chosen = None
+    if extractor is not None:
+        words = [] if extractor.strip() == "none" else extractor.split(",")
+        chosen = tuple(from_text(word.strip()) for word in words)
+    settings = Settings(n=n, level=level, flip=flip, extractors=chosen, seed=seed)
+    of_run = (Path(what[0]) / "config.json").is_file()
+    team, where = _together(device)
+    with _watched(team) as told:
+        hands = Hands(team, where, told)
+        if of_run:
+            found = _of_run(what, steps, guidance, settings, hands)
+        else:
+            found = _of_sets(what, (size, resize, channels), settings, hands)
+    if not team.main:
+        raise typer.Exit(int(fail and found.memorises))
+    print_audit(found)
+    folder = out or (Path(what[0]) / FOLDER if of_run else None)
+    if folder is not None:
+        for path in save(found, folder, f"n{found.protocol['samples']['n']}-seed{seed}"):
+            print(f"wrote {path}")
+    if fail and found.memorises:
+        raise typer.Exit(1)
+
+
+def _of_run(what: list[str], steps: int | None, guidance: float | None, settings: Settings, hands: Hands) -> Audit:
+    """A run's own samples and losses."""
+    from reverie.audit import audit_run
+    from reverie.runs import load
+
+    run = load(what[0])
+    for word in what[1:]:
+        if "=" not in word:
+            raise ValueError(
+                f"{what[0]} is a run, which brings its own data; {word!r} is one too many. To audit samples write "
+                "reverie audit SAMPLES TRAINING HELD_OUT"
+            )
+    return audit_run(run, settings, settings_of(run, what[1:], None, None, steps, guidance), hands)
+
+
+def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings: Settings, hands: Hands) -> Audit:
+    """Samples of any origin."""
+    from reverie.audit import audit_sets
+    from reverie.evaluation.reading import read
+
+    if not 2 <= len(what) <= 3:
+        raise ValueError(
+            f"{what[0]} is no run, so say what its model was trained on, and what was held out: reverie audit "
+            f"{what[0]} TRAINING HELD_OUT, each a folder of images, a .npz or .npy file, or a built-in set"
+        )
+    picture = _picture(*how)
+    made = read(what[0], picture, settings.n, settings.seed)
+    training = read(what[1], picture)
+    held_out = read(what[2], picture) if len(what) == 3 else None
+    return audit_sets(made, training, held_out, settings, hands)
+
+
+# ------------------------------------------------------------------------------------ what is printed
+
+
+def print_audit(found: Audit) -> None:
+    """What was looked at, the findings, and the verdict."""
+    for name in ("samples", "training", "held_out"):
+        part = found.protocol.get(name)
+        if part is not None:
+            print(_entry(name.replace("_", " "), _told(part)))
+    print()
+    _table(found)
+    for finding in found.findings:
+        if finding.note:
+            print(_entry("note", f"{_name(finding)}: {finding.note}"))
+    twice = found.duplicates
+    if twice is not None and (twice.identical or twice.explained):
+        text = f"{twice.identical} training examples are identical to another"
+        text += f"; {twice.explained} of {twice.copied} near-copies are of examples that occur more than once"
+        print(_entry("duplicates", text))
+    for part in found.left_out:
+        print(_entry("left out", f"{part.name}: {part.why}"))
+    if found.levels:
+        _levels(found)
+    print()
+    print(_entry("verdict", f"{found.verdict.word}: {found.verdict.why}"))
+
+
+def _table(found: Audit) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=False)
+    for name in ("value", "95 %", "honest", "p", "adjusted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for f in found.findings:
+        ends = "-" if f.low is None or f.high is None else f"{_number(f, f.low)} to {_number(f, f.high)}"
+        expected = "-" if f.expected is None else _number(f, f.expected)
+        table.add_row(_name(f), _number(f, f.value), ends, expected, _p(f.p), _p(f.adjusted))
+    Console(highlight=False, width=max(80, _width())).print(table)
+
+
+def _levels(found: Audit) -> None:
+    """Losses by noise level."""
+    print(f"\n{'t':>8}{'training':>12}{'held out':>12}{'gap':>12}{'error':>10}{'AUC':>8}{'p':>10}")
+    for row in found.levels:
+        print(
+            f"{row.t:8.3f}{row.train:12.4g}{row.held_out:12.4g}{row.gap:12.3g}{row.error:10.2g}{row.auc:8.3f}"
+            f"{_p(row.p):>10}"
+        )
+
+
+def _name(finding: Finding) -> str:
+    return finding.title + (f" ({finding.space})" if finding.space else "")
+
+
+def _number(finding: Finding, value: float) -> str:
+    return f"{100 * value:.1f} %" if finding.unit == "%" else f"{value:.3g}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else "< 1e-12" if value < 1e-12 else f"{value:.2g}"
+
+
+def _told(part: dict[str, Plain]) -> str:
+    """A part of the protocol on one line."""
+    kept = ("split", "weights", "steps", "evaluations", "guidance", "seed", "used", "also_in_training", "digest")
+    rest = [f"{key.replace('_', ' ')} {part[key]}" for key in kept if part.get(key) is not None]
+    return ", ".join([f"{part['n']:,} of {part['source']}", *rest])
+
+
+def _entry(name: str, text: str) -> str:
+    indent = 13 * " "
+    return textwrap.fill(
+        f"{name:13}{text}", _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns

@@ -1,0 +1,263 @@
+"""`reverie evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from reverie.cli.notes import note
+from reverie.cli.numbers import print_curve, print_evaluation
+from reverie.cli.sampling import labels_of, settings_of
+
+if TYPE_CHECKING:
+    from reverie.evaluation.collection import Collection
+    from reverie.evaluation.evaluate import Told
+    from reverie.evaluation.job import Job
+    from reverie.evaluation.reading import Picture
+    from reverie.evaluation.subject import Subject
+    from reverie.evaluation.team import Team
+
+SAMPLES = 1500
+"""Of a run, unless said."""
+HELP = """How good samples are beside real examples: numbers with their error, their floor and their protocol.
+
+[bold]TARGET[/bold] is a run, whose samples are drawn and compared with what it was trained on, the held-out examples
+giving the floor; or samples of any origin, a folder of images or a .npz or .npy file, compared with the REFERENCE that
+follows: data as for train. Numbers come with all that they depend on, also as JSON, in RUN/evaluation/ or
+beside the samples. The same command gives the same numbers to the last digit, on any number of processes.
+
+Examples:
+
+  reverie evaluate runs/digits -n 300
+
+  reverie evaluate runs/digits --extractor pixels --metrics sliced_wasserstein,mmd --steps 10 -n 200
+
+  reverie evaluate runs/digits --curve 5,10,20,50 --samplers heun,dpmpp_2m -n 200
+
+  reverie evaluate samples/ photos/ --size 64 --extractor efficientnet --metrics kid,recall
+
+  torchrun --nproc_per_node=2 -m reverie evaluate runs/digits -n 10000
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(name="evaluate", help=HELP, no_args_is_help=True)(evaluate)
+
+
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A run, or samples: a folder of images, a .npz or .npy file.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REFERENCE] [SETTINGS]...", help="Other data to compare with; sampler.eta=0.5 ..."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", help="How many samples; 1500 of a run, all of a folder.")] = None,
+    references: Annotated[int, typer.Option(help="Real examples to compare with, at the most.")] = 5000,
+    extractor: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose features, with commas: efficientnet, classifier, pixels, values, or the path of weights of "
+            "Inception, DINOv2 or CLIP."
+        ),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="What is measured, with commas: fid, kid, recall, ...")] = None,
+    pair: Annotated[str | None, typer.Option(help="Judge captions: trained, or the folder of a CLIP model.")] = None,
+    likelihood: Annotated[int, typer.Option(help="Bits per dimension of so many held-out examples too.")] = 0,
+    curve: Annotated[
+        str | None, typer.Option(help="Quality against cost: numbers of evaluations, as 5,10,20,50.")
+    ] = None,
+    samplers: Annotated[
+        str, typer.Option(help="Of --curve, beside the run's own; with commas.")
+    ] = "ddim,heun,dpmpp_2m,unipc",
+    sampler: Annotated[str | None, typer.Option(help="As for sample.")] = None,
+    grid: Annotated[str | None, typer.Option(help="As for sample.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampler steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
+    label: Annotated[str | None, typer.Option(help="Classes, with commas; all in turn if left out.")] = None,
+    weights: Annotated[
+        Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
+    ] = "model",
+    seed: Annotated[int, typer.Option(help="Of the samples, and of the choice of real examples.")] = 0,
+    sets: Annotated[int, typer.Option(help="Disjoint sets of samples that the error is told from.")] = 3,
+    size: Annotated[str | None, typer.Option(help="Read folders of images at this size: 64, or 48,64.")] = None,
+    resize: Annotated[str, typer.Option(help="How: crop, pad or stretch.")] = "crop",
+    channels: Annotated[int | None, typer.Option(help="1, 3 or 4.")] = None,
+    precision: Annotated[str, typer.Option(help="Of the run's network: no is float32; bf16; fp16 on cuda.")] = "no",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The JSON file.")] = None,
+) -> None:
+    """Read what is given, draw, measure, print and write."""
+    from reverie.evaluation.evaluate import Settings
+    from reverie.evaluation.extractors import from_text
+    from reverie.evaluation.job import Job
+    from reverie.evaluation.metrics import from_names
+    from reverie.evaluation.reading import read
+
+    picture = _picture(size, resize, channels)
+    other, asked = _parted(words or [])
+    settings = Settings(
+        tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
+        from_names(metrics) if metrics else (),
+        sets,
+    )
+    team, where = _together(device)
+    reference = None if other is None else read(other, picture, references, seed)
+    job = Job(settings, reference, references, pair, likelihood, team, where)
+    if not (target / "config.json").is_file():
+        if reference is None:
+            raise ValueError(
+                f"{target} is no run, so say what its samples are to be compared with: reverie evaluate {target} "
+                "REFERENCE, a folder of images, a .npz or .npy file, or a built-in set"
+            )
+        if curve is not None or likelihood:
+            raise ValueError(f"--curve and --likelihood ask for a run; {target} is samples")
+        _of_samples(job, read(target, picture, n, seed), out or Path(f"{str(target).rstrip('/')}.evaluation.json"))
+        return
+    from reverie.evaluation.subject import Subject
+    from reverie.faster import checked_precision
+    from reverie.runs import load
+
+    run = load(target, weights).to(where)
+    chosen = settings_of(run, asked, sampler, grid, steps, guidance)
+    labels = labels_of(label)
+    classes = None if labels is None else tuple(labels)
+    subject = Subject(run, chosen, n or SAMPLES, classes, seed, checked_precision(precision, where))
+    if curve is None:
+        _of_run(job, subject, out)
+    else:
+        _curve(job, subject, _counts(curve), [word.strip() for word in samplers.split(",") if word.strip()], out)
+
+
+def _of_samples(job: Job, made: Collection, path: Path) -> None:
+    """Samples of any origin."""
+    from reverie.files import write_json
+
+    with _watched(job.team) as told:
+        found = job.of_samples(made, told)
+    if job.team.main:
+        print_evaluation(found)
+        write_json(path, found.to_data())
+        print(f"wrote {path}")
+
+
+def _of_run(job: Job, subject: Subject, out: Path | None) -> None:
+    """A run's own samples."""
+    from reverie.evaluation.numbers import FOLDER
+    from reverie.files import write_json
+
+    with _watched(job.team) as told:
+        found = job.of_run(subject, told)
+    if job.team.main:
+        print_evaluation(found)
+        path = out or subject.run.path / FOLDER / f"{subject.name}-{found.id}.json"
+        write_json(path, found.to_data())
+        print(f"wrote {path}")
+
+
+def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out: Path | None) -> None:
+    """Several samplers at several costs."""
+    import warnings
+
+    from reverie import config, plots
+    from reverie.evaluation.curve import FOLDER, picture
+    from reverie.files import write_json
+    from reverie.samplers import Sampler
+
+    samplers = [subject.sampling.sampler]
+    for name in others:
+        made = config.from_data(Sampler, name, "--samplers")
+        if made.kind not in {s.kind for s in samplers}:
+            samplers.append(made)
+    with warnings.catch_warnings(), _watched(job.team) as told:
+        if job.team.main:
+            warnings.showwarning = lambda text, *_: note(str(text))
+        else:
+            warnings.simplefilter("ignore")
+        found = job.curve(subject, samplers, counts, told)
+    if not job.team.main:
+        return
+    print_curve(found)
+    path = out or subject.run.path / FOLDER / f"seed{subject.seed}-n{subject.n}-{found.id}.json"
+    write_json(path, found.to_data())
+    print(f"wrote {path}")
+    image = path.with_suffix(".png")
+    plots.save(picture(found, subject.run.path.resolve().name), image, {"protocol": found.protocol})
+    print(f"wrote {image}")
+
+
+# ----------------------------------------------------------------------------------- what is given
+
+
+def _parted(words: list[str]) -> tuple[str | None, list[str]]:
+    """The reference among the words, and the settings."""
+    asked = [word for word in words if "=" in word]
+    others = [word for word in words if "=" not in word]
+    if len(others) > 1:
+        raise ValueError(f"one reference is enough; given {' and '.join(others)}")
+    return (others[0] if others else None), asked
+
+
+def _picture(size: str | None, resize: str, channels: int | None) -> Picture:
+    from typing import cast, get_args
+
+    from reverie.data.decoding import Channels, Resize
+    from reverie.evaluation.reading import Picture
+
+    for value, known, name in (
+        (resize, get_args(Resize), "resize"),
+        (channels, (None, *get_args(Channels)), "channels"),
+    ):
+        if value not in known:
+            listed = ", ".join(str(k) for k in known if k is not None)
+            raise ValueError(f"--{name} is one of {listed}; given {value}")
+    try:
+        sides = [int(word) for word in (size or "").split(",") if word]
+    except ValueError:
+        sides = [0, 0, 0]
+    if len(sides) > 2 or any(side < 1 for side in sides):
+        raise ValueError(f"--size is a number of pixels, or two, height and width, as 48,64; given {size!r}")
+    shape = None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    return Picture(shape, cast(Resize, resize), cast(Channels | None, channels))
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        found = sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 1:
+        raise ValueError(f"--curve takes numbers of evaluations with commas, such as 5,10,20,50; given {text!r}")
+    return found
+
+
+def _together(device: str | None) -> tuple[Team, str]:
+    """The processes that share the work, where they were launched as several, and the device of this one."""
+    import os
+
+    from reverie.devices import usable
+    from reverie.evaluation.team import Team
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Team(), usable(device)
+    from accelerate import PartialState
+
+    from reverie.training.accelerator import on_cpu
+
+    state = PartialState(cpu=device == "cpu" or on_cpu())
+    return Team.here(), str(state.device)
+
+
+@contextmanager
+def _watched(team: Team) -> Iterator[Told]:
+    """Progress on a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=30), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, transient=True, disable=not (team.main and sys.stdout.isatty())) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, completed=share, description=what)

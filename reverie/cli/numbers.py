@@ -1,0 +1,117 @@
+"""An evaluation as text: a table for each extractor, and the protocol in a few lines."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from typing import TYPE_CHECKING
+
+from reverie import config
+
+if TYPE_CHECKING:
+    from reverie.config import Plain
+    from reverie.evaluation.curve import Curve
+    from reverie.evaluation.numbers import Evaluation, Number
+
+MARGIN = 13
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """What was judged and how, then the numbers, then what was left out."""
+    for name in ("samples", "reference", "floor"):
+        if name in found.protocol:
+            print(_entry(name, _told(found.protocol[name])))
+    print(_entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
+    kinds = list(dict.fromkeys(n.extractor for n in found.numbers))
+    about = {part["kind"]: part for part in found.protocol.get("extractors", [])}
+    for kind in kinds:
+        print()
+        _table(kind, about.get(kind, {}), [n for n in found.numbers if n.extractor == kind])
+    print()
+    for title, text in dict.fromkeys((number.title, number.note) for number in found.numbers if number.note):
+        print(_entry("note", f"{title}: {text}"))
+    for part in found.left_out:
+        print(_entry("left out", f"{part.name}{f' ({part.extractor})' * bool(part.extractor)}: {part.why}"))
+
+
+def print_curve(found: Curve) -> None:
+    """What was judged and how, then a line for each sampler and cost."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for name in ("samples", "reference", "floor"):
+        print(_entry(name, _told(found.protocol[name])))
+    print(_entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
+    number = found.points[0].number
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"\n{number.title}, {number.extractor}", title_justify="left")
+    table.title_style = "bold"
+    table.add_column("sampler", no_wrap=True)
+    for name in ("evaluations", "steps", "seconds / 1000", number.title, "± error", "worth its cost in"):
+        table.add_column(name, justify="right", no_wrap=True)
+    fronts = {cost: found.front(cost) for cost in ("evaluations", "seconds")}
+    for point in sorted(found.points, key=lambda p: (p.evaluations, p.name)):
+        error = "-" if point.number.error is None else written(point.number, point.number.error)
+        worth = ", ".join(cost for cost, front in fronts.items() if point in front)
+        values = (point.name, str(point.evaluations), str(point.steps), f"{point.seconds:.3g}")
+        table.add_row(*values, written(point.number, point.number.value), error, worth)
+    Console(highlight=False, width=max(90, _width())).print(table)
+    if number.floor is not None:
+        print(_entry("real", f"{written(number, number.floor)}, {number.floor_n} real examples"))
+
+
+def written(number: Number, value: float | None) -> str:
+    """A value of this number, to the digits that its error leaves; shares in percent."""
+    if value is None:
+        return "-"
+    scale, unit = (100.0, " %") if number.unit == "%" else (1.0, "")
+    error, size = scale * (number.error or 0.0), abs(scale * number.value)
+    if error > 0:
+        digits = 1 - math.floor(math.log10(error))
+    elif unit:
+        digits = 1
+    else:
+        digits = 4 if size == 0 else 3 - math.floor(math.log10(size))
+    return f"{scale * value:.{min(max(digits, 0), 8)}f}{unit}"
+
+
+def _table(kind: str, about: dict[str, Plain], numbers: list[Number]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    digest = f" (weights {about['digest']})" if about.get("digest") else ""
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{kind or 'others'}{digest}", title_justify="left")
+    table.title_style = "bold"
+    table.add_column("", no_wrap=True)
+    for name in ("value", "± error", "real", "better"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number in numbers:
+        error = None if number.error is None else written(number, number.error)
+        row = (number.title, written(number, number.value), error or "-", written(number, number.floor), number.better)
+        table.add_row(*row)
+    Console(highlight=False, width=max(60, _width())).print(table)
+
+
+def _told(part: dict[str, Plain]) -> str:
+    """A part of a protocol on one line."""
+    first = f"{part['n']:,} of {part['source']}" if "n" in part else str(part.get("source", ""))
+    left_out = ("n", "source", "shape", "image", "run", "augmented", "available", "choice_seed")
+    rest = [f"{key} {_value(value)}" for key, value in part.items() if key not in left_out and value not in (None, "")]
+    return ", ".join([first, *rest])
+
+
+def _value(value: Plain) -> str:
+    if isinstance(value, dict):
+        return config.in_words(value) if "kind" in value else ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _entry(name: str, text: str) -> str:
+    return textwrap.fill(
+        f"{name:{MARGIN}}{text}", _width(), subsequent_indent=MARGIN * " ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((100, 24)).columns

@@ -1,0 +1,80 @@
+"""How samples are to be drawn, as the command line says it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from reverie import config
+from reverie.cli.notes import note
+
+if TYPE_CHECKING:
+    from reverie.recipe import Sampling
+    from reverie.runs import Run
+
+TUNED = "tuned"
+"""The --grid that stands for the one fitted to the run."""
+
+
+def settings_of(
+    run: Run, words: list[str], sampler: str | None, grid: str | None, steps: int | None, guidance: float | None
+) -> Sampling:
+    """The run's own sampling settings with what the command line says on top.
+
+    Args:
+        run: whose settings they are.
+        words: key=value.
+        sampler: a kind of sampler.
+        grid: a kind of grid, sections, or `TUNED`.
+        steps: of the sampler.
+        guidance: scale of classifier-free guidance.
+
+    Raises:
+        ValueError: a word that is no setting, or settings that do not fit.
+    """
+    from reverie.recipe import Sampling
+
+    data = config.to_data(run.recipe.sample)
+    for key, kind in (("sampler", sampler), ("grid", grid)):
+        if key == "grid" and re.fullmatch(r"ddim\d+|\d+(,\d+)*", kind or ""):
+            data = config.merged(data, {key: {"kind": "sections", "sections": kind}})
+        elif kind not in (None, TUNED):
+            data = config.merged(data, {key: {"kind": kind}})
+    for word in words:
+        if "=" not in word:
+            raise ValueError(f"{word!r} is not a setting; write key=value, such as sampler.eta=0.5, or see --help")
+        data = config.merged(data, config.parse_override(word.removeprefix("sample.")))
+    settings = config.from_data(Sampling, data, "")
+    assert isinstance(settings, Sampling)
+    settings.check(run.space)
+    settings = replace(
+        settings,
+        grid=settings.grid if steps is None else settings.grid.with_steps(steps),
+        guidance=settings.guidance if guidance is None else guidance,
+    ).completed(run.space, run.facts.shape)
+    by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
+    return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
+
+
+def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:
+    """With the grid that was tuned for these settings, if there is one; what a user should know is printed.
+
+    Raises:
+        ValueError: there is none, and it was asked for by name.
+    """
+    from reverie.tuning import choose
+
+    found = choose(run, settings)
+    if needed and not found.tuned:
+        raise ValueError(found.why or f"no grid is tuned for {settings.sampler.kind}; see `reverie tune --help`")
+    if found.note:
+        note(found.note)
+    return found.sampling
+
+
+def labels_of(text: str | None) -> list[int | str | None] | None:
+    """The classes of --label, None for all in turn."""
+    if text is None:
+        return None
+    return [None if word.strip() == "none" else word.strip() for word in text.split(",")]

@@ -1,0 +1,148 @@
+"""What `reverie evaluate` does: an evaluation of a run, of samples of any origin, and a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from reverie import config
+from reverie.evaluation.collection import Collection
+from reverie.evaluation.curve import Curve, measure, planned
+from reverie.evaluation.evaluate import Reference, Settings, Told
+from reverie.evaluation.extractors import suited
+from reverie.evaluation.likelihood.figures import Settings as LikelihoodSettings
+from reverie.evaluation.likelihood.measure import measure as measure_likelihood
+from reverie.evaluation.metrics.kid import KID
+from reverie.evaluation.metrics.sliced_wasserstein import SlicedWasserstein
+from reverie.evaluation.numbers import Evaluation, Number
+from reverie.evaluation.reading import of_run
+from reverie.evaluation.subject import Subject
+from reverie.evaluation.team import Team, one_thread
+from reverie.runs import Run
+from reverie.samplers import Sampler
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be measured, beside what, by whom.
+
+    Attributes:
+        settings: extractors, metrics, sets.
+        reference: real examples; a run's own training examples where there are none.
+        references: how many of those, at the most.
+        pair: which pair judges captions, as `reverie.evaluation.pairs.from_text` reads it; None for none.
+        likelihood: of how many held-out examples bits per dimension are measured.
+        team: the processes that share the work.
+        device: of this one.
+    """
+
+    settings: Settings
+    reference: Collection | None = None
+    references: int = 5000
+    pair: str | None = None
+    likelihood: int = 0
+    team: Team = Team()  # noqa: RUF009  # a value
+    device: torch.device | str = "cpu"
+
+    def of_samples(self, made: Collection, told: Told) -> Evaluation:
+        """Samples of any origin, beside `reference`.
+
+        Raises:
+            ValueError: as `Reference`; captions are asked about, and the samples have none.
+        """
+        assert self.reference is not None
+        return self._judged(made, self._made_ready(self.reference, None, self.settings, told))
+
+    def of_run(self, subject: Subject, told: Told) -> Evaluation:
+        """Samples of a run, which are drawn first.
+
+        Raises:
+            ValueError: as `Reference`; the run's data are gone or have changed.
+        """
+        reference = self._of(subject, told)
+        found = self._judged(subject.draw(self.team, self.device, told), reference)
+        return with_likelihood(found, subject.run, self.likelihood) if self.likelihood else found
+
+    def curve(self, subject: Subject, samplers: Sequence[Sampler], counts: Sequence[int], told: Told) -> Curve:
+        """One number of a run by several samplers at several costs.
+
+        It is the first metric in the features of the first extractor asked for; KID in the features of a network,
+        and the sliced Wasserstein distance elsewhere, unless asked for.
+
+        Raises:
+            ValueError: no sampler makes so few evaluations; as `Reference`.
+        """
+        asked = planned(subject.run, samplers, counts)
+        real, floor = self._real(subject)
+        extractor = (self.settings.extractors or suited(real))[0]
+        metric = (self.settings.metrics or (KID() if extractor.learned else SlicedWasserstein(),))[0]
+        one = Settings((extractor,), (metric,), self.settings.sets)
+        reference = self._made_ready(real, floor, one, told)
+        points = tuple(measure(subject, reference, asked))
+        about = subject.about()
+        kept = {
+            key: about[key] for key in ("run", "model", "weights", "guidance", "clip", "classes", "seed", "precision")
+        }
+        protocol = {"samples": {"source": "its own samples", "n": subject.n, **kept}, **reference.protocol}
+        return Curve(protocol, points, {"threads": torch.get_num_threads(), "device": str(self.device)})
+
+    def _of(self, subject: Subject, told: Told) -> Reference:
+        """The reference of a run, made ready."""
+        real, floor = self._real(subject)
+        return self._made_ready(real, floor, self.settings, told)
+
+    def _real(self, subject: Subject) -> tuple[Collection, Collection | None]:
+        """Real examples to judge a run by, and those for the floor."""
+        if self.reference is not None:
+            return self.reference, None
+        own = of_run(subject.run, self.references, subject.n, subject.seed)
+        return own.train, own.held_out
+
+    def _made_ready(self, real: Collection, floor: Collection | None, settings: Settings, told: Told) -> Reference:
+        return Reference(real, settings, floor, self.team, self.device, told)
+
+    def _judged(self, made: Collection, reference: Reference) -> Evaluation:
+        """The numbers of samples, those of their captions among them."""
+        found = reference.evaluate(made)
+        if self.pair is None:
+            return found
+        if not made.captions:
+            raise ValueError(
+                f"{made.source} has no captions to judge: write metadata.jsonl with file_name and text, or image.txt "
+                "beside each image"
+            )
+        from reverie.evaluation.pairs import from_text
+        from reverie.evaluation.pairs.scores import AMONG, scores
+
+        pair = from_text(self.pair)
+        opened = pair.open(reference.real, self.device)
+        # A pair that has learnt from the reference knows it too well to tell by it what perfect samples would get.
+        floor = reference.floor if pair.learns else reference.floor or reference.real
+        numbers = scores(opened, made, floor, self.team, self.device, self.settings.sets)
+        about = {**config.to_data(pair), "digest": opened.digest, "among": AMONG, **opened.about}
+        return replace(found, numbers=found.numbers + numbers, protocol={**found.protocol, "pair": about})
+
+
+def with_likelihood(found: Evaluation, run: Run, n: int) -> Evaluation:
+    """The evaluation with bits per dimension of held-out examples, by the flow ODE and by the bound.
+
+    Raises:
+        ValueError: nothing was held out, or the run's data have changed.
+    """
+    with one_thread():
+        *_, last = measure_likelihood(run, LikelihoodSettings(n=n))
+    assert last.result is not None
+    made = [
+        Number(f"bits_per_dim_{name}", title, part.bits_per_dim, error=part.standard_error, note=note)
+        for name, title, part, note in (
+            ("ode", "bits/dim, flow ODE", last.result.ode, ""),
+            ("bound", "bits/dim, bound", last.result.bound, ""),
+        )
+        if part is not None
+    ]
+    judged = ("run", "weights", "device", "reverie")  # what the protocol tells of the samples, and what changes nothing
+    asked = {key: value for key, value in last.result.protocol.items() if key not in judged}
+    protocol = {**found.protocol, "likelihood": asked}
+    return replace(found, numbers=found.numbers + tuple(made), protocol=protocol)

@@ -1,0 +1,85 @@
+"""Precision and recall of two sets of features (Kynkäänniemi et al., 2019).
+
+The manifold of a set is the union of a ball about each of its points, which reaches to the point's k-th nearest
+neighbour in the set.
+
+Letters in shapes: N samples, M real examples, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reverie.evaluation.extractors.base import Features
+from reverie.evaluation.metrics.base import Metric
+from reverie.evaluation.metrics.checks import enough, least
+from reverie.evaluation.metrics.distances import inside
+
+
+def share_inside(points: Features, centres: Features, nearest_k: int) -> float:
+    """The share of points that lie in the manifold of the centres."""
+    count = sum(int(found.any(axis=1).sum()) for _, found in inside(points, centres, nearest_k))
+    return count / len(points)
+
+
+@dataclass(frozen=True)
+class Precision(Metric, kind="precision"):
+    """The share of samples in the manifold of the real examples (Kynkäänniemi et al., 2019, equation 2).
+
+    Raises:
+        ValueError: no neighbour.
+    """
+
+    title = "precision"
+    better = "higher"
+    unit = "%"
+    place = 30
+
+    nearest_k: int = 3
+    """The neighbour that a ball reaches to."""
+
+    def __post_init__(self) -> None:
+        least("nearest_k", self.nearest_k, 1)
+
+    def check(self, made: Features, real: Features) -> None:
+        """Refuse a set without as many neighbours."""
+        enough(self.kind, made, real, self.nearest_k + 1)
+
+    def __call__(self, made: Features, real: Features) -> float:
+        return share_inside(made, real, self.nearest_k)
+
+    def note(self, n: int, m: int, width: int) -> str:
+        return "depends on the number of real examples: compare only at equal numbers, and with the floor"
+
+
+@dataclass(frozen=True)
+class Recall(Metric, kind="recall"):
+    """The share of real examples in the manifold of the samples (Kynkäänniemi et al., 2019, equation 2).
+
+    Raises:
+        ValueError: no neighbour.
+    """
+
+    title = "recall"
+    better = "higher"
+    unit = "%"
+    place = 31
+
+    nearest_k: int = 3
+    """The neighbour that a ball reaches to."""
+
+    def __post_init__(self) -> None:
+        least("nearest_k", self.nearest_k, 1)
+
+    def check(self, made: Features, real: Features) -> None:
+        """Refuse a set without as many neighbours."""
+        enough(self.kind, made, real, self.nearest_k + 1)
+
+    def __call__(self, made: Features, real: Features) -> float:
+        return share_inside(real, made, self.nearest_k)
+
+    def note(self, n: int, m: int, width: int) -> str:
+        return (
+            "depends on the number of samples: compare only at equal numbers, and with the floor; a sample far from "
+            "all others has a ball that covers much"
+        )

@@ -1,0 +1,110 @@
+"""A run as it is judged: its weights, how it is sampled, and the samples.
+
+Letters in shapes: N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from reverie import config
+from reverie.config import Plain
+from reverie.evaluation.collection import Collection
+from reverie.evaluation.drawing import draw
+from reverie.evaluation.evaluate import Told
+from reverie.evaluation.team import Team
+from reverie.faster import Precision, cast, checked_precision
+from reverie.recipe import Sampling
+from reverie.runs import Run
+from reverie.samplers import Weighed
+from reverie.synthesis import times_of
+from reverie.tuning.cost import evaluations
+from reverie.tuning.record import model_of
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What samples of a run are drawn with.
+
+    Raises:
+        ValueError: fewer than 2 samples, or a negative seed.
+    """
+
+    run: Run
+    sampling: Sampling
+    n: int = 1500
+    labels: tuple[int | str | None, ...] | None = None
+    """Classes to be used in turn; all of them unless given."""
+    seed: int = 0
+    precision: Precision = "no"
+
+    def __post_init__(self) -> None:
+        if self.n < 2 or self.seed < 0:
+            raise ValueError(f"at least 2 samples and a seed of at least 0; given n={self.n}, seed={self.seed}")
+
+    @property
+    def name(self) -> str:
+        """A file name that tells samples of a run apart, without an ending."""
+        sampler, steps = self.sampling.sampler, len(times_of(self.sampling, self.run.schedule)) - 1
+        kind = sampler.method.kind if isinstance(sampler, Weighed) else sampler.kind
+        return f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}-seed{self.seed}-n{self.n}"
+
+    def classes(self) -> tuple[int | None, ...]:
+        """The class of each of the N samples."""
+        return self.run.labels_for(self.n, self.labels)
+
+    def network_evaluations(self) -> int:
+        """How often a sample makes the sampler ask for a denoised example; guidance makes two calls of one."""
+        steps = len(times_of(self.sampling, self.run.schedule)) - 1
+        sampler = self.sampling.sampler
+        return evaluations(sampler.method if isinstance(sampler, Weighed) else sampler, self.run.schedule, steps)
+
+    def about(self) -> dict[str, Plain]:
+        """What the protocol says of the samples."""
+        run, settings = self.run, config.to_data(self.sampling)
+        return {
+            "run": run.path.resolve().name,
+            "model": model_of(run)[:16],
+            "weights": run.average,
+            "sampler": settings["sampler"],
+            "grid": settings["grid"],
+            "steps": len(times_of(self.sampling, run.schedule)) - 1,
+            "evaluations": self.network_evaluations(),
+            "guidance": self.sampling.guidance,
+            "clip": self.sampling.clip,
+            "classes": "all in turn" if self.labels is None else [str(label) for label in self.labels],
+            "seed": self.seed,
+            "precision": self.precision,
+            "quantization": "rounded to 8 bits" if run.facts.image else "none",
+        }
+
+    def draw(
+        self,
+        team: Team = Team(),  # noqa: B008  # a value
+        device: torch.device | str = "cpu",
+        told: Told = lambda what, share: None,
+    ) -> Collection:
+        """The samples. The run's network must be on `device`."""
+        run, labels = self.run, self.classes()
+        f = cast(run.denoiser, checked_precision(self.precision, device))
+        items = draw(
+            f, run.space, run.facts.shape, labels, self.sampling, self.seed, team=team, device=device,
+            done=lambda n: told("samples", min(n * team.size / len(labels), 1.0)),
+        )  # fmt: skip
+        return as_collection(run, items, labels, self.about())
+
+
+def as_collection(
+    run: Run, items: np.ndarray, labels: Sequence[int | None], about: dict[str, Plain] | None = None
+) -> Collection:
+    """Samples of a run with the class asked for, where every one of them was asked to be of a class."""
+    known = [label for label in labels if label is not None]
+    told = bool(run.classes) and len(known) == len(items)
+    return Collection(
+        items, run.facts.image, f"samples of {run.path.resolve().name}", about or {},
+        np.array(known, np.int64) if told else None, run.classes if told else (),
+    )  # fmt: skip

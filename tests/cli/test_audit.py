@@ -1,0 +1,96 @@
+"""`reverie audit`: of a run and of files, what it writes, how it exits, what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from audited import copying, law, pictures
+from toys import cli, copied, trained
+
+from reverie.audit import read
+
+
+def saved(folder, **arrays):
+    paths = []
+    for name, items in arrays.items():
+        paths.append(folder / f"{name}.npy")
+        np.save(paths[-1], items)
+    return paths
+
+
+def test_a_run(tmp_path):
+    run = copied(tmp_path / "run")
+    words = ("audit", run, "-n", "60", "--steps", "2", "--extractor", "none", "--device", "cpu")
+    result = cli(*words)
+    assert result.code == 0, result
+    assert "verdict      no sign of memorising" in result.out
+    assert "an example trained on has the lower loss" in result.out
+    assert "near-copies of training examples (pixels)" in result.out
+    files = sorted(p.name for p in (run / "audit").iterdir())
+    assert files == ["n60-seed0-distances.png", "n60-seed0-pairs.png", "n60-seed0.json"]
+    found = read(run / "audit" / "n60-seed0.json")
+    assert found.protocol["samples"]["steps"] == 2
+    assert found.protocol["samples"]["classes"] == "as often as in training"
+    assert found.protocol["samples"]["model"]
+    assert found.protocol["held_out"]["n"] == 180
+    assert len(found.levels) == 8
+    assert found.protocol["losses"]["loss"]["kind"] == "denoising"
+    before = (run / "audit" / "n60-seed0.json").read_text()
+    assert cli(*words).code == 0
+    one, other = json.loads(before), json.loads((run / "audit" / "n60-seed0.json").read_text())
+    one.pop("about")
+    other.pop("about")
+    assert one == other
+
+
+def test_samples_of_any_origin(tmp_path):
+    training, honest = pictures(300, 0), pictures(200, 2)
+    files = saved(tmp_path, made=honest, training=training, held=pictures(200, 1))
+    result = cli("audit", *files, "--extractor", "none", "--device", "cpu")
+    assert result.code == 0, result
+    assert "verdict      no sign of memorising" in result.out
+    assert "wrote" not in result.out
+    saved(tmp_path, made=copying(honest, training, 0.3, 1.0))
+    result = cli("audit", *files, "--extractor", "none", "--out", tmp_path / "out")
+    assert result.code == 0
+    assert "verdict      memorises" in result.out
+    assert read(tmp_path / "out" / "n200-seed0.json").memorises
+    assert cli("audit", *files, "--extractor", "none", "--fail").code == 1
+    saved(tmp_path, made=copying(honest, training[..., ::-1], 0.3, 1.0))
+    assert cli("audit", *files, "--extractor", "none", "--fail").code == 0
+    assert cli("audit", *files, "--extractor", "none", "--fail", "--flip").code == 1
+
+
+def test_without_held_out_examples(tmp_path):
+    files = saved(tmp_path, made=law(60, 0), training=law(90, 1))
+    result = cli("audit", *files, "--fail")
+    assert result.code == 0
+    assert "verdict      cannot tell: no held-out examples were given" in " ".join(result.out.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["made.npy"], "is no run, so say what its model was trained on"),
+        (["made.npy", "a.npy", "b.npy", "c.npy"], "is no run, so say"),
+        (["made.npy", "nothing.npy"], "there is no data"),
+        (["made.npy", "made.npy", "--extractor", "guess"], "there is no extractor 'guess'"),
+        (["made.npy", "made.npy", "--level", "0.7"], "level must lie between 0 and 0.5; given 0.7"),
+        (["made.npy", "made.npy", "-n", "1"], "n must be at least 2; given 1"),
+    ],
+)
+def test_what_it_refuses(tmp_path, monkeypatch, words, message):
+    saved(tmp_path, made=law(60, 0))
+    monkeypatch.chdir(tmp_path)
+    assert message in cli("audit", *words).sentence
+
+
+def test_a_run_brings_its_own_data():
+    assert "which brings its own data; 'digits' is one too many" in cli("audit", trained(), "digits").sentence
+
+
+def test_a_run_that_held_nothing_out(tmp_path):
+    run = copied(tmp_path / "run", "train.validation=0")
+    result = cli("audit", run, "-n", "20", "--steps", "2", "--extractor", "none")
+    assert result.code == 0, result
+    assert "cannot tell: no held-out examples" in result.out
