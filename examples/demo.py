@@ -1,32 +1,33 @@
-"""`make demo`: train on the real digits for about a minute, then judge what came out.
+"""`make demo`: train on the real digits for about a minute, judge what came out, and write a page about it.
 
-Leaves in the run folder, under demo/: a 10x10 sheet (a row a class), an animation from noise to
-digits, the loss curves and a page that sums up. Every figure printed is measured here:
+Leaves in the run folder report.html, a model card, and under demo/ a 10x10 sheet (a row a class) and an animation from
+noise to digits. Every figure printed is measured here:
 
-- accuracy: a classifier fitted on the real training digits recognises generated digits as the class
-  asked for; beside it, the same classifier on held-out real digits;
-- near-copies: the share of generated digits that lie closer to a training image than a threshold;
-  beside it, the same for held-out real digits. The threshold is the distance within which 5 % of the
-  training images have another training image.
+- label accuracy: how often a classifier trained on the real training digits recognises generated ones as the class
+  asked for; beside it, the same of real digits that the model was never shown;
+- near-copies: the share of generated digits that are nearer to a training digit than all but 1 % of the held-out
+  digits are, and the verdict of the audit on whether the model memorises.
 """
 
 import argparse
-import base64
-import html
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 import reverie
+from reverie import audit, report
+from reverie.audit.drawn import save
 from reverie.cli.compose import composed
+from reverie.evaluation import Evaluation, Settings, Subject, evaluate
+from reverie.evaluation.extractors import from_text
+from reverie.evaluation.metrics import from_names
+from reverie.evaluation.reading import of_run
+from reverie.files import write_json
 from reverie.outputs import write_animation, write_samples
-from reverie.runs import METRICS, begin
+from reverie.runs import begin
 from reverie.synthesis import Request, denoise
-from reverie.training.log import lines
 
-NEAR = 5  # percent
+CLASSIFIER = from_text("classifier")
 
 
 def train(out: Path, seconds: float, settings: list[str]) -> tuple[reverie.Run, float]:
@@ -35,119 +36,42 @@ def train(out: Path, seconds: float, settings: list[str]) -> tuple[reverie.Run, 
     examples = recipe.data.load()
     run = begin(out, recipe, examples)
     began = time.perf_counter()
-    for report in reverie.Trainer(run, examples):
+    for told in reverie.Trainer(run, examples):
         spent = time.perf_counter() - began
-        if report.step % 50 == 0:
-            loss = "" if report.loss is None else f", loss {report.loss:.3f}"
-            print(f"  step {report.step}/{report.steps}{loss}, {spent:.0f} s", flush=True)
+        if told.step % 50 == 0:
+            loss = "" if told.loss is None else f", loss {told.loss:.3f}"
+            print(f"  step {told.step}/{told.steps}{loss}, {spent:.0f} s", flush=True)
         if spent > seconds:
-            print(f"  the {seconds:.0f} s are over after {report.step} of {report.steps} steps: samples will be poor")
+            print(f"  the {seconds:.0f} s are over after {told.step} of {told.steps} steps: samples will be poor")
             break
     return reverie.load(out), time.perf_counter() - began
 
 
-def nearest(a: np.ndarray, b: np.ndarray, itself: bool = False) -> np.ndarray:
-    """Distance from each row of `a` to the nearest row of `b`; to another row where a is b."""
-    square = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    if itself:
-        np.fill_diagonal(square, np.inf)
-    return np.sqrt(np.maximum(square.min(1), 0))
+def draw(run: reverie.Run, folder: Path) -> None:
+    """Ten samples of each digit, and how they came to be."""
+    rows = tuple(label for label in range(10) for _ in range(10))
+    sampling = replace(run.recipe.sample, grid=run.grid.with_steps(40))
+    drawn = denoise(run.denoiser, run.facts.shape, sampling, Request(rows, batch=len(rows)))
+    frames = [run.space.decode(state.x) for state in drawn]
+    about = {"run": str(run.path), "seed": 0}
+    write_samples(folder / "grid.png", frames[-1], rows, run.facts, about)
+    write_animation(folder / "denoising.gif", frames, rows, run.facts, about)
 
 
-def judge(run: reverie.Run, n: int) -> dict[str, float]:
-    """Accuracy and share of near-copies of n generated digits, and of held-out real ones."""
-    from sklearn.svm import SVC
-
-    examples = run.recipe.data.load()
-    split = run.recipe.data.split(examples, run.recipe.train.validation, run.recipe.train.seed)
-    real, labels = examples.items.reshape(len(examples), -1) / 255.0, examples.labels
-    made = run.sample(n, seed=1).numpy().reshape(n, -1) / 255.0
-    asked = np.array(run.labels_for(n, None))
-    known, held_out = real[split.train], real[split.validation]
-    classifier = SVC(gamma=0.02, C=10).fit(known, labels[split.train])
-    threshold = np.percentile(nearest(known, known, itself=True), NEAR)
-    return {
-        "generated digits recognised as the class asked for": float(np.mean(classifier.predict(made) == asked)),
-        "held-out real digits recognised": float(classifier.score(held_out, labels[split.validation])),
-        "generated digits that are near-copies of a training image": float((nearest(made, known) < threshold).mean()),
-        "held-out real digits that are": float((nearest(held_out, known) < threshold).mean()),
-    }
-
-
-def curves(run: reverie.Run, path: Path) -> None:
-    """Training and held-out loss over the steps, and the held-out loss over the noise level."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    metrics = lines(run.path / METRICS)
-    train = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
-    held_out = [m for m in metrics if "validation_loss" in m]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    left.plot(*zip(*train, strict=True), label="training")
-    left.plot(
-        [m["step"] for m in held_out],
-        [m["validation_loss"] for m in held_out],
-        "o-",
-        label="held out, averaged weights",
-    )
-    left.set(xlabel="step", ylabel="loss", yscale="log", title="Loss")
-    left.legend(frameon=False)
-    for m in held_out[1:] or held_out:  # the untrained network only where there is nothing else
-        middle = (np.array(m["t_bounds"][1:]) + np.array(m["t_bounds"][:-1])) / 2
-        right.plot(
-            middle,
-            m["by_level"],
-            "o-",
-            label=f"step {m['step']}",
-            alpha=0.4 + 0.6 * m["step"] / max(held_out[-1]["step"], 1),
-        )
-    right.set(xlabel="t (0 data, 1 noise)", ylabel="held-out loss", title="Loss by noise level")
-    right.legend(frameon=False)
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def summary(run: reverie.Run, figures: dict[str, float], seconds: float, folder: Path) -> Path:
-    """One self-contained page."""
-
-    def picture(name: str, text: str) -> str:
-        kind = "gif" if name.endswith("gif") else "png"
-        data = base64.b64encode((folder / name).read_bytes()).decode()
-        return (
-            f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
-        )
-
-    rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.1%}</td></tr>" for k, v in figures.items())
-    facts, recipe = run.facts, run.recipe
-    steps = max(m["step"] for m in lines(run.path / METRICS))
-    page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Reverie demo</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: 1rem 0 }} td {{ padding: .25rem .8rem; border-bottom: 1px solid #ddd }}
-td + td {{ text-align: right; font-variant-numeric: tabular-nums }} figure {{ margin: 1.5rem 0 }}
-img {{ max-width: 100%; height: auto }} figcaption {{ color: #555; font-size: .9rem }}
-</style><h1>Digits from noise</h1>
-<p>A {type(recipe.net).__name__.removesuffix("Config")} trained for {seconds:.0f} seconds, {steps} steps of
-{recipe.train.batch}, on {facts.train} real handwritten digits of 8x8 pixels; {facts.validation} were held out.
-Sampled with {type(run.sampler).__name__} in {len(run.grid(run.schedule)) - 1} steps,
-guidance {recipe.sample.guidance:g}.</p>
-<table>{rows}</table>
-{picture("grid.png", "Ten samples of each class")}
-{picture("denoising.gif", "From noise to digits")}
-{picture("loss.png", "Loss over training")}
-<p>Everything here comes from the folder <code>{html.escape(str(run.path))}</code>; draw more with
-<code>reverie sample {html.escape(str(run.path))} -n 64 --out more.png</code>.</p></html>"""
-    path = folder / "summary.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+def judge(run: reverie.Run, n: int) -> tuple[Evaluation, audit.Audit]:
+    """How good n generated digits are beside real ones, and whether they are copies; both also as files of the run."""
+    real = of_run(run)
+    metrics = from_names("label_accuracy,kid,precision,recall")
+    made = Subject(run, run.settings(), n, seed=1).draw()
+    found = evaluate(made, real.train, Settings((CLASSIFIER,), metrics), real.held_out)
+    write_json(run.path / "evaluation" / "demo.json", found.to_data())
+    verdict = audit.audit_run(run, audit.Settings(n=n, extractors=()))
+    save(verdict, run.path / "audit", "demo")
+    return found, verdict
 
 
 def main() -> None:
-    """Train, draw, judge, print."""
+    """Train, draw, judge, print, report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seconds", type=float, default=75, help="training time at most")
@@ -156,22 +80,18 @@ def main() -> None:
     told = parser.parse_args()
     print(f"training on digits for at most {told.seconds:.0f} s: {told.out}", flush=True)
     run, seconds = train(told.out, told.seconds, told.settings)
-    folder = told.out / "demo"
-    folder.mkdir(exist_ok=True)
-    rows = tuple(label for label in range(10) for _ in range(10))
-    sampling = replace(run.recipe.sample, grid=run.grid.with_steps(40))
-    drawn = denoise(run.denoiser, run.facts.shape, sampling, Request(rows, batch=len(rows)))
-    frames = [run.space.decode(state.x) for state in drawn]
-    about = {"run": str(run.path), "seed": 0}
-    write_samples(folder / "grid.png", frames[-1], rows, run.facts, about)
-    write_animation(folder / "denoising.gif", frames, rows, run.facts, about)
-    curves(run, folder / "loss.png")
-    figures = judge(run, told.samples)
-    page = summary(run, figures, seconds, folder)
-    print(f"trained for {seconds:.0f} s")
-    for name, value in figures.items():
-        print(f"{value:7.1%}  {name}")
-    for path in (folder / "grid.png", folder / "denoising.gif", folder / "loss.png", page):
+    print(f"trained for {seconds:.0f} s; drawing and judging {told.samples} digits", flush=True)
+    draw(run, told.out / "demo")
+    found, verdict = judge(run, told.samples)
+    for number in found.numbers:
+        scale, unit = (100, " %") if number.unit else (1, "")
+        error, floor = (f"{scale * v:.3g}" if v is not None else "-" for v in (number.error, number.floor))
+        print(f"  {number.title:15} {scale * number.value:6.3g} ± {error}{unit}, of real digits {floor}{unit}")
+    copies = next(f for f in verdict.findings if f.name.startswith("near"))
+    print(f"  {'near-copies':15} {copies.value:6.1%}, of held-out digits {copies.expected:.1%}")
+    print(f"  {'audit':15} {verdict.verdict.word}")
+    page = report.report(run).page
+    for path in (told.out / "demo" / "grid.png", told.out / "demo" / "denoising.gif", page):
         print(path)
 
 

@@ -252,6 +252,11 @@ class Run:
         return run
 
     @property
+    def mark(self) -> str:
+        """What the names of files about these weights end in, before their ending: nothing for the last ones."""
+        return "" if self.weights == "model" else f"-{self.weights}"
+
+    @property
     def file(self) -> Path:
         """The file that the model is read from."""
         return self.path / (BEST if self.weights == "best" else MODEL)

@@ -23,7 +23,13 @@ ARGUMENTS = {
     "invert_and_interpolate": "--run runs/digits --toy",
 }
 LEAVES = {
-    "demo": ["demo/model.safetensors", "demo/demo/grid.png", "demo/demo/denoising.gif", "demo/demo/summary.html"],
+    "demo": [
+        "demo/model.safetensors",
+        "demo/demo/grid.png",
+        "demo/demo/denoising.gif",
+        "demo/report.html",
+        "demo/README.md",
+    ],
     "invert_and_interpolate": ["runs/digits/interpolation.png"],
     "quickstart": ["runs/quickstart/model.safetensors", "runs/quickstart/digits.png"],
 }

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reverie.cli.evaluate import _picture, _together, _watched
+from reverie.cli.judging import picture_of, together, watched
+from reverie.cli.notes import entry, width
 from reverie.cli.sampling import settings_of
 
 if TYPE_CHECKING:
     from reverie.audit import Audit, Finding, Hands, Settings
     from reverie.config import Plain
+    from reverie.runs import Run
 
 HELP = """Does a model memorise what it was trained on?
 
@@ -60,6 +60,9 @@ def audit(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps, of a run.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance, of a run.")] = None,
+    weights: Annotated[
+        Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
+    ] = "model",
     seed: Annotated[int, typer.Option(help="Of the samples, and of all that is chosen at random.")] = 0,
     size: Annotated[str | None, typer.Option(help="Read folders of images at this size: 64, or 48,64.")] = None,
     resize: Annotated[str, typer.Option(help="How: crop, pad or stretch.")] = "crop",
@@ -73,6 +76,7 @@ def audit(
     from reverie.audit.drawn import save
     from reverie.audit.findings import FOLDER
     from reverie.evaluation.extractors import from_text
+    from reverie.runs import load
 
     chosen = None
     if extractor is not None:
@@ -80,37 +84,38 @@ def audit(
         chosen = tuple(from_text(word.strip()) for word in words)
     settings = Settings(n=n, level=level, flip=flip, extractors=chosen, seed=seed)
     of_run = (Path(what[0]) / "config.json").is_file()
-    team, where = _together(device)
-    with _watched(team) as told:
+    team, where = together(device)
+    with watched(team) as told:
         hands = Hands(team, where, told)
         if of_run:
-            found = _of_run(what, steps, guidance, settings, hands)
+            found = _of_run(load(what[0], weights), what[1:], settings, hands, steps, guidance)
         else:
             found = _of_sets(what, (size, resize, channels), settings, hands)
     if not team.main:
         raise typer.Exit(int(fail and found.memorises))
     print_audit(found)
     folder = out or (Path(what[0]) / FOLDER if of_run else None)
+    mark = "-best" if of_run and weights == "best" else ""
     if folder is not None:
-        for path in save(found, folder, f"n{found.protocol['samples']['n']}-seed{seed}"):
+        for path in save(found, folder, f"n{found.protocol['samples']['n']}-seed{seed}{mark}"):
             print(f"wrote {path}")
     if fail and found.memorises:
         raise typer.Exit(1)
 
 
-def _of_run(what: list[str], steps: int | None, guidance: float | None, settings: Settings, hands: Hands) -> Audit:
+def _of_run(
+    run: Run, words: list[str], settings: Settings, hands: Hands, steps: int | None, guidance: float | None
+) -> Audit:
     """A run's own samples and losses."""
     from reverie.audit import audit_run
-    from reverie.runs import load
 
-    run = load(what[0])
-    for word in what[1:]:
+    for word in words:
         if "=" not in word:
             raise ValueError(
-                f"{what[0]} is a run, which brings its own data; {word!r} is one too many. To audit samples write "
+                f"{run.path} is a run, which brings its own data; {word!r} is one too many. To audit samples write "
                 "reverie audit SAMPLES TRAINING HELD_OUT"
             )
-    return audit_run(run, settings, settings_of(run, what[1:], None, None, steps, guidance), hands)
+    return audit_run(run, settings, settings_of(run, words, None, None, steps, guidance), hands)
 
 
 def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings: Settings, hands: Hands) -> Audit:
@@ -123,7 +128,7 @@ def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings:
             f"{what[0]} is no run, so say what its model was trained on, and what was held out: reverie audit "
             f"{what[0]} TRAINING HELD_OUT, each a folder of images, a .npz or .npy file, or a built-in set"
         )
-    picture = _picture(*how)
+    picture = picture_of(*how)
     made = read(what[0], picture, settings.n, settings.seed)
     training = read(what[1], picture)
     held_out = read(what[2], picture) if len(what) == 3 else None
@@ -138,23 +143,23 @@ def print_audit(found: Audit) -> None:
     for name in ("samples", "training", "held_out"):
         part = found.protocol.get(name)
         if part is not None:
-            print(_entry(name.replace("_", " "), _told(part)))
+            print(entry(name.replace("_", " "), _told(part)))
     print()
     _table(found)
     for finding in found.findings:
         if finding.note:
-            print(_entry("note", f"{_name(finding)}: {finding.note}"))
+            print(entry("note", f"{_name(finding)}: {finding.note}"))
     twice = found.duplicates
     if twice is not None and (twice.identical or twice.explained):
         text = f"{twice.identical} training examples are identical to another"
         text += f"; {twice.explained} of {twice.copied} near-copies are of examples that occur more than once"
-        print(_entry("duplicates", text))
+        print(entry("duplicates", text))
     for part in found.left_out:
-        print(_entry("left out", f"{part.name}: {part.why}"))
+        print(entry("left out", f"{part.name}: {part.why}"))
     if found.levels:
         _levels(found)
     print()
-    print(_entry("verdict", f"{found.verdict.word}: {found.verdict.why}"))
+    print(entry("verdict", f"{found.verdict.word}: {found.verdict.why}"))
 
 
 def _table(found: Audit) -> None:
@@ -169,7 +174,7 @@ def _table(found: Audit) -> None:
         ends = "-" if f.low is None or f.high is None else f"{_number(f, f.low)} to {_number(f, f.high)}"
         expected = "-" if f.expected is None else _number(f, f.expected)
         table.add_row(_name(f), _number(f, f.value), ends, expected, _p(f.p), _p(f.adjusted))
-    Console(highlight=False, width=max(80, _width())).print(table)
+    Console(highlight=False, width=max(80, width())).print(table)
 
 
 def _levels(found: Audit) -> None:
@@ -199,14 +204,3 @@ def _told(part: dict[str, Plain]) -> str:
     kept = ("split", "weights", "steps", "evaluations", "guidance", "seed", "used", "also_in_training", "digest")
     rest = [f"{key.replace('_', ' ')} {part[key]}" for key in kept if part.get(key) is not None]
     return ", ".join([f"{part['n']:,} of {part['source']}", *rest])
-
-
-def _entry(name: str, text: str) -> str:
-    indent = 13 * " "
-    return textwrap.fill(
-        f"{name:13}{text}", _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((100, 24)).columns

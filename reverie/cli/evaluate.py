@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from reverie.cli.judging import picture_of, together, watched
 from reverie.cli.notes import note
 from reverie.cli.numbers import print_curve, print_evaluation
 from reverie.cli.sampling import labels_of, settings_of
 
 if TYPE_CHECKING:
     from reverie.evaluation.collection import Collection
-    from reverie.evaluation.evaluate import Told
     from reverie.evaluation.job import Job
-    from reverie.evaluation.reading import Picture
     from reverie.evaluation.subject import Subject
-    from reverie.evaluation.team import Team
 
 SAMPLES = 1500
 """Of a run, unless said."""
@@ -98,14 +93,14 @@ def evaluate(
     from reverie.evaluation.metrics import from_names
     from reverie.evaluation.reading import read
 
-    picture = _picture(size, resize, channels)
+    picture = picture_of(size, resize, channels)
     other, asked = _parted(words or [])
     settings = Settings(
         tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
         from_names(metrics) if metrics else (),
         sets,
     )
-    team, where = _together(device)
+    team, where = together(device)
     reference = None if other is None else read(other, picture, references, seed)
     job = Job(settings, reference, references, pair, likelihood, team, where)
     if not (target / "config.json").is_file():
@@ -137,7 +132,7 @@ def _of_samples(job: Job, made: Collection, path: Path) -> None:
     """Samples of any origin."""
     from reverie.files import write_json
 
-    with _watched(job.team) as told:
+    with watched(job.team) as told:
         found = job.of_samples(made, told)
     if job.team.main:
         print_evaluation(found)
@@ -150,7 +145,7 @@ def _of_run(job: Job, subject: Subject, out: Path | None) -> None:
     from reverie.evaluation.numbers import FOLDER
     from reverie.files import write_json
 
-    with _watched(job.team) as told:
+    with watched(job.team) as told:
         found = job.of_run(subject, told)
     if job.team.main:
         print_evaluation(found)
@@ -173,7 +168,7 @@ def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out
         made = config.from_data(Sampler, name, "--samplers")
         if made.kind not in {s.kind for s in samplers}:
             samplers.append(made)
-    with warnings.catch_warnings(), _watched(job.team) as told:
+    with warnings.catch_warnings(), watched(job.team) as told:
         if job.team.main:
             warnings.showwarning = lambda text, *_: note(str(text))
         else:
@@ -202,29 +197,6 @@ def _parted(words: list[str]) -> tuple[str | None, list[str]]:
     return (others[0] if others else None), asked
 
 
-def _picture(size: str | None, resize: str, channels: int | None) -> Picture:
-    from typing import cast, get_args
-
-    from reverie.data.decoding import Channels, Resize
-    from reverie.evaluation.reading import Picture
-
-    for value, known, name in (
-        (resize, get_args(Resize), "resize"),
-        (channels, (None, *get_args(Channels)), "channels"),
-    ):
-        if value not in known:
-            listed = ", ".join(str(k) for k in known if k is not None)
-            raise ValueError(f"--{name} is one of {listed}; given {value}")
-    try:
-        sides = [int(word) for word in (size or "").split(",") if word]
-    except ValueError:
-        sides = [0, 0, 0]
-    if len(sides) > 2 or any(side < 1 for side in sides):
-        raise ValueError(f"--size is a number of pixels, or two, height and width, as 48,64; given {size!r}")
-    shape = None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1])
-    return Picture(shape, cast(Resize, resize), cast(Channels | None, channels))
-
-
 def _counts(text: str) -> list[int]:
     try:
         found = sorted({int(word) for word in text.split(",")})
@@ -233,31 +205,3 @@ def _counts(text: str) -> list[int]:
     if not found or found[0] < 1:
         raise ValueError(f"--curve takes numbers of evaluations with commas, such as 5,10,20,50; given {text!r}")
     return found
-
-
-def _together(device: str | None) -> tuple[Team, str]:
-    """The processes that share the work, where they were launched as several, and the device of this one."""
-    import os
-
-    from reverie.devices import usable
-    from reverie.evaluation.team import Team
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Team(), usable(device)
-    from accelerate import PartialState
-
-    from reverie.training.accelerator import on_cpu
-
-    state = PartialState(cpu=device == "cpu" or on_cpu())
-    return Team.here(), str(state.device)
-
-
-@contextmanager
-def _watched(team: Team) -> Iterator[Told]:
-    """Progress on a terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=30), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, transient=True, disable=not (team.main and sys.stdout.isatty())) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda what, share: bar.update(task, completed=share, description=what)

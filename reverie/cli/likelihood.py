@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,6 +57,9 @@ def likelihood(
         int | None, typer.Option(help="For the ODE's trace; 0: exact. Exact up to 32 dimensions, else 4, if left out.")
     ] = None,
     draws: Annotated[int, typer.Option(help="Of the dequantisation, averaged.")] = 1,
+    weights: Annotated[
+        Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
+    ] = "model",
     seed: Annotated[int, typer.Option(help="Of the choice of examples and of all noise.")] = 0,
     batch: Annotated[int, typer.Option(help="Examples at a time, on a GPU.")] = 64,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
@@ -67,14 +70,14 @@ def likelihood(
     from reverie.files import write_json
     from reverie.runs import load
 
-    opened = load(run)
+    opened = load(run, weights)
     settings = Settings(
         n, split, label, steps, fraction, ode_steps, probes, draws, seed, batch, bound=bound or not ode,
         ode=ode or not bound,
     )  # fmt: skip
     opened.to(usable(device))
     found = _watched(measure(opened, settings, data))
-    path = run / "likelihood" / f"{name_of(found, settings)}.json"
+    path = run / "likelihood" / f"{name_of(found, settings)}{opened.mark}.json"
     write_json(path, found.to_data())
     _print(found)
     print(f"wrote {path}")

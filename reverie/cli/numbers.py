@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import math
-import shutil
-import textwrap
 from typing import TYPE_CHECKING
 
 from reverie import config
+from reverie.cli.notes import entry, width
 
 if TYPE_CHECKING:
     from reverie.config import Plain
     from reverie.evaluation.curve import Curve
     from reverie.evaluation.numbers import Evaluation, Number
 
-MARGIN = 13
-
 
 def print_evaluation(found: Evaluation) -> None:
     """What was judged and how, then the numbers, then what was left out."""
     for name in ("samples", "reference", "floor"):
         if name in found.protocol:
-            print(_entry(name, _told(found.protocol[name])))
-    print(_entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
+            print(entry(name, _told(found.protocol[name])))
+    print(entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
     kinds = list(dict.fromkeys(n.extractor for n in found.numbers))
     about = {part["kind"]: part for part in found.protocol.get("extractors", [])}
     for kind in kinds:
         print()
         _table(kind, about.get(kind, {}), [n for n in found.numbers if n.extractor == kind])
     print()
-    for title, text in dict.fromkeys((number.title, number.note) for number in found.numbers if number.note):
-        print(_entry("note", f"{title}: {text}"))
+    for title, text in found.notes:
+        print(entry("note", f"{title}: {text}"))
     for part in found.left_out:
-        print(_entry("left out", f"{part.name}{f' ({part.extractor})' * bool(part.extractor)}: {part.why}"))
+        print(entry("left out", f"{part.name}{f' ({part.extractor})' * bool(part.extractor)}: {part.why}"))
 
 
 def print_curve(found: Curve) -> None:
@@ -41,8 +38,8 @@ def print_curve(found: Curve) -> None:
     from rich.table import Table
 
     for name in ("samples", "reference", "floor"):
-        print(_entry(name, _told(found.protocol[name])))
-    print(_entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
+        print(entry(name, _told(found.protocol[name])))
+    print(entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
     number = found.points[0].number
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"\n{number.title}, {number.extractor}", title_justify="left")
     table.title_style = "bold"
@@ -55,9 +52,9 @@ def print_curve(found: Curve) -> None:
         worth = ", ".join(cost for cost, front in fronts.items() if point in front)
         values = (point.name, str(point.evaluations), str(point.steps), f"{point.seconds:.3g}")
         table.add_row(*values, written(point.number, point.number.value), error, worth)
-    Console(highlight=False, width=max(90, _width())).print(table)
+    Console(highlight=False, width=max(90, width())).print(table)
     if number.floor is not None:
-        print(_entry("real", f"{written(number, number.floor)}, {number.floor_n} real examples"))
+        print(entry("real", f"{written(number, number.floor)}, {number.floor_n} real examples"))
 
 
 def written(number: Number, value: float | None) -> str:
@@ -89,7 +86,7 @@ def _table(kind: str, about: dict[str, Plain], numbers: list[Number]) -> None:
         error = None if number.error is None else written(number, number.error)
         row = (number.title, written(number, number.value), error or "-", written(number, number.floor), number.better)
         table.add_row(*row)
-    Console(highlight=False, width=max(60, _width())).print(table)
+    Console(highlight=False, width=max(60, width())).print(table)
 
 
 def _told(part: dict[str, Plain]) -> str:
@@ -104,14 +101,3 @@ def _value(value: Plain) -> str:
     if isinstance(value, dict):
         return config.in_words(value) if "kind" in value else ", ".join(f"{k} {_value(v)}" for k, v in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _entry(name: str, text: str) -> str:
-    return textwrap.fill(
-        f"{name:{MARGIN}}{text}", _width(), subsequent_indent=MARGIN * " ", break_long_words=False,
-        break_on_hyphens=False,
-    )  # fmt: skip
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((100, 24)).columns

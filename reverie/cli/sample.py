@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -102,6 +102,9 @@ def sample(
         int | None, typer.Option(help="Sampler steps: 10 to 50 for solvers, as many as were trained for ancestral.")
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
+    weights: Annotated[
+        Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
+    ] = "model",
     seed: Annotated[int, typer.Option(help="Each seed numbers its own series of samples.")] = 0,
     start: Annotated[int, typer.Option(help="Number of the first sample.")] = 0,
     batch: Annotated[
@@ -127,14 +130,14 @@ def sample(
     from reverie.samplers import Weighed
     from reverie.synthesis import Request, denoise, sized, times_of
 
-    opened = load(run)
+    opened = load(run, weights)
     facts = opened.facts
     settings = settings_of(opened, words or [], sampler, grid, steps, guidance)
     request = Request(opened.labels_for(n, labels_of(label)), seed, start, batch)
     number = len(times_of(settings, opened.schedule)) - 1
     asked = "" if label is None else "-" + re.sub(r"[^\w,]+", "_", label)
     kind = f"{settings.sampler.kind}-{settings.grid.kind}{number}-guidance{settings.guidance:g}"
-    name = f"{kind}{asked}-seed{seed}-from{start}-n{n}.png"
+    name = f"{kind}{asked}-seed{seed}-from{start}-n{n}{opened.mark}.png"
     path = out or run / "samples" / name
     check_output(path, facts.image)
     where = usable(device)
@@ -145,6 +148,7 @@ def sample(
         f = faster.compiled(f, note)
     about = {
         "run": run.name,
+        "weights": weights,
         "reverie": opened.about.get("reverie", ""),
         "seed": seed,
         "start": start,

@@ -70,6 +70,11 @@ class Evaluation:
         """A hash of how it was judged, whatever was judged: only numbers of the same id can be compared."""
         return protocol_id(self.protocol)
 
+    @property
+    def notes(self) -> tuple[tuple[str, str], ...]:
+        """Titles and notes, each once where it holds in the features of several extractors."""
+        return tuple(dict.fromkeys((number.title, number.note) for number in self.numbers if number.note))
+
     def number(self, name: str, extractor: str | None = None) -> Number:
         """The number of that name.
 

@@ -51,7 +51,8 @@ class Subject:
         """A file name that tells samples of a run apart, without an ending."""
         sampler, steps = self.sampling.sampler, len(times_of(self.sampling, self.run.schedule)) - 1
         kind = sampler.method.kind if isinstance(sampler, Weighed) else sampler.kind
-        return f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}-seed{self.seed}-n{self.n}"
+        told = f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}"
+        return f"{told}-seed{self.seed}-n{self.n}{self.run.mark}"
 
     def classes(self) -> tuple[int | None, ...]:
         """The class of each of the N samples."""

@@ -108,9 +108,9 @@ def _task(found: Found) -> dict[str, str]:
 
 
 def _results(found: Found) -> list[dict[str, Any]]:
-    """A result for each evaluation."""
+    """The newest evaluation's result: the front matter sums up, the text has them all."""
     results = []
-    for one in found.evaluations.values():
+    for _, one in newest(found.evaluations)[:1]:
         source = (one.protocol.get("reference") or {}).get("source")
         name = str(source or sections.source(found))
         metrics = [
@@ -163,7 +163,7 @@ def _evaluation(name: str, one: Evaluation) -> dict[str, Any]:
         ]
         for n in one.numbers
     ]
-    notes = [plain(f"{measured_in(n)}: {n.note}") for n in one.numbers if n.note]
+    notes = [plain(f"{title}: {note}") for title, note in one.notes]
     return {"name": plain(name), "about": plain(about), "id": one.id, "rows": rows, "notes": notes}
 
 

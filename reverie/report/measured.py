@@ -92,12 +92,11 @@ def _evaluated(name: str, one: Evaluation) -> Iterator[Block]:
         left=2,
         words=1,
     )
-    for n in one.numbers:
-        if n.note:
-            yield Text(f"{measured_in(n)}: {n.note}", quiet=True)
     for part in one.left_out:
         where = f" ({part.extractor})" if part.extractor else ""
         yield Text(f"Not measured: {part.name}{where}: {part.why}", quiet=True)
+    if one.notes:
+        yield Folded("How to read these numbers", one.notes)
     yield Folded(f"Protocol {one.id}", (*rows(dict(one.protocol)), *rows(dict(one.about), "about")))
 
 
@@ -161,8 +160,9 @@ def audit(found: Found, damage: list[Damage]) -> Section:
     blocks: list[Block] = [Verdict(one.verdict.word, one.verdict.why, tone)]
     head = ("", "in features of", "value", "95 % interval", "an honest model has", "p, adjusted", "n")
     blocks.append(Table(head, tuple(_finding(f) for f in one.findings), left=2))
-    blocks += [Text(f"{f.title}: {f.note}", quiet=True) for f in one.findings if f.note]
     blocks += [Text(f"Not tested: {part.name}: {part.why}", quiet=True) for part in one.left_out]
+    if notes := tuple((f.title, f.note) for f in one.findings if f.note):
+        blocks.append(Folded("How to read these numbers", notes))
     blocks += _pictures(found, findings.FOLDER, damage)
     blocks += _levels(one)
     blocks += _duplicates(one)
