@@ -34,6 +34,7 @@ import torch
 import reverie
 from reverie.cli.compose import composed
 from reverie.evaluation.likelihood import Settings
+from reverie.evaluation.metrics.fid import distance, moments
 from reverie.files import write_json, write_text
 from reverie.recipe import library
 from reverie.runs import begin
@@ -85,15 +86,6 @@ def evaluations(run: reverie.Run) -> int:
     return f.calls
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of the rows (Dowson & Landau, 1982)."""
-    ca, cb = np.cov(a.T), np.cov(b.T)
-    values, vectors = np.linalg.eigh(ca)
-    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    common = np.sqrt(np.linalg.eigvalsh(root @ cb @ root).clip(0)).sum()  # the trace of (C_a C_b)^(1/2)
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb) - 2 * common)
-
-
 def judge(run: reverie.Run, n: int, sheet: Path) -> dict[str, float]:
     """Sample quality and cost; writes a sheet of the first hundred."""
     from sklearn.svm import SVC
@@ -115,9 +107,9 @@ def judge(run: reverie.Run, n: int, sheet: Path) -> dict[str, float]:
     return {
         "recognised": float(np.mean(classifier.predict(made) == np.array(asked))),
         "recognised, real": float(classifier.score(held_out, labels[split.validation])),
-        "frechet": frechet(made, known),
-        "frechet, real": frechet(held_out, known),
-        "frechet, noise": frechet(noise, known),
+        "frechet": distance(moments(made), moments(known)),
+        "frechet, real": distance(moments(held_out), moments(known)),
+        "frechet, noise": distance(moments(noise), moments(known)),
         "evaluations": evaluations(run),
         "seconds": seconds,
     }

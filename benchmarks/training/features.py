@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.data.idx import Fashion
+from reverie.evaluation.extractors import Features
+from reverie.evaluation.metrics.fid import distance, moments
+from reverie.evaluation.metrics.kid import KID
 from reverie.files import write_text
 from reverie.runs import digest, read_tensors, write_tensors
 
@@ -93,19 +96,6 @@ def embedded(net: Classifier, images: np.ndarray) -> np.ndarray:
     return torch.cat([net.features(part) for part in pixels(images).split(500)]).double().numpy()
 
 
-def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased squared MMD with the kernel (a b / F + 1)^3 (Bińkowski et al., 2018), of rows (N, F)."""
-
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
-
-    def within(x: np.ndarray) -> float:
-        k = kernel(x, x)
-        return float((k.sum() - np.trace(k)) / (len(x) * (len(x) - 1)))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
-
-
 class Judge:
     """Fréchet and kernel distance of images to held-out garments, eight thousand of the official test set.
 
@@ -125,12 +115,10 @@ class Judge:
 
     def __call__(self, images: np.ndarray) -> dict[str, float]:
         """Of uint8 (N, 1, 28, 28)."""
-        from benchmarks.recipes import frechet
-
         made = embedded(self.net, images)
         return {
-            "frechet": round(frechet(made, self.reference), 5),
-            "kernel": round(kernel_distance(made, self.reference), 6),
+            "frechet": round(distance(moments(made), moments(self.reference)), 5),
+            "kernel": round(KID()(Features(made), Features(self.reference)), 6),
         }
 
     def floor(self, n: int) -> dict[str, float]:
