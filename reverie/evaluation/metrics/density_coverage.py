@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reverie.evaluation.extractors.base import Features
-from reverie.evaluation.metrics.base import Metric
-from reverie.evaluation.metrics.checks import enough, least
+from reverie.evaluation.metrics.balls import Balls
 from reverie.evaluation.metrics.distances import inside
 
 
@@ -29,28 +28,16 @@ def expected_coverage(n: int, m: int, nearest_k: int) -> float:
 
 
 @dataclass(frozen=True)
-class Density(Metric, kind="density"):
+class Density(Balls, kind="density"):
     """In how many balls about real examples a sample lies, over k (Naeem et al., 2020, equation 3).
 
-        1 / (k N) sum over samples j and real examples i of 1[y_j in ball of x_i]
-
-    Raises:
-        ValueError: no neighbour.
+    1 / (k N) sum over samples j and real examples i of 1[y_j in ball of x_i]
     """
 
     title = "density"
-    better = "higher"
     place = 40
 
     nearest_k: int = 5
-    """The neighbour that a ball reaches to."""
-
-    def __post_init__(self) -> None:
-        least("nearest_k", self.nearest_k, 1)
-
-    def check(self, made: Features, real: Features) -> None:
-        """Refuse a set without as many neighbours."""
-        enough(self.kind, made, real, self.nearest_k + 1)
 
     def __call__(self, made: Features, real: Features) -> float:
         hits = sum(int(found.sum()) for _, found in inside(made, real, self.nearest_k))
@@ -61,27 +48,14 @@ class Density(Metric, kind="density"):
 
 
 @dataclass(frozen=True)
-class Coverage(Metric, kind="coverage"):
-    """The share of real examples whose ball holds a sample (Naeem et al., 2020, equation 4).
-
-    Raises:
-        ValueError: no neighbour.
-    """
+class Coverage(Balls, kind="coverage"):
+    """The share of real examples whose ball holds a sample (Naeem et al., 2020, equation 4)."""
 
     title = "coverage"
-    better = "higher"
     unit = "%"
     place = 41
 
     nearest_k: int = 5
-    """The neighbour that a ball reaches to."""
-
-    def __post_init__(self) -> None:
-        least("nearest_k", self.nearest_k, 1)
-
-    def check(self, made: Features, real: Features) -> None:
-        """Refuse a set without as many neighbours."""
-        enough(self.kind, made, real, self.nearest_k + 1)
 
     def __call__(self, made: Features, real: Features) -> float:
         reached = np.zeros(len(real), bool)

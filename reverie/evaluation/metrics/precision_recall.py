@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reverie.evaluation.extractors.base import Features
-from reverie.evaluation.metrics.base import Metric
-from reverie.evaluation.metrics.checks import enough, least
+from reverie.evaluation.metrics.balls import Balls
 from reverie.evaluation.metrics.distances import inside
 
 
@@ -23,27 +22,14 @@ def share_inside(points: Features, centres: Features, nearest_k: int) -> float:
 
 
 @dataclass(frozen=True)
-class Precision(Metric, kind="precision"):
-    """The share of samples in the manifold of the real examples (Kynkäänniemi et al., 2019, equation 2).
-
-    Raises:
-        ValueError: no neighbour.
-    """
+class Precision(Balls, kind="precision"):
+    """The share of samples in the manifold of the real examples (Kynkäänniemi et al., 2019, equation 2)."""
 
     title = "precision"
-    better = "higher"
     unit = "%"
     place = 30
 
     nearest_k: int = 3
-    """The neighbour that a ball reaches to."""
-
-    def __post_init__(self) -> None:
-        least("nearest_k", self.nearest_k, 1)
-
-    def check(self, made: Features, real: Features) -> None:
-        """Refuse a set without as many neighbours."""
-        enough(self.kind, made, real, self.nearest_k + 1)
 
     def __call__(self, made: Features, real: Features) -> float:
         return share_inside(made, real, self.nearest_k)
@@ -53,27 +39,14 @@ class Precision(Metric, kind="precision"):
 
 
 @dataclass(frozen=True)
-class Recall(Metric, kind="recall"):
-    """The share of real examples in the manifold of the samples (Kynkäänniemi et al., 2019, equation 2).
-
-    Raises:
-        ValueError: no neighbour.
-    """
+class Recall(Balls, kind="recall"):
+    """The share of real examples in the manifold of the samples (Kynkäänniemi et al., 2019, equation 2)."""
 
     title = "recall"
-    better = "higher"
     unit = "%"
     place = 31
 
     nearest_k: int = 3
-    """The neighbour that a ball reaches to."""
-
-    def __post_init__(self) -> None:
-        least("nearest_k", self.nearest_k, 1)
-
-    def check(self, made: Features, real: Features) -> None:
-        """Refuse a set without as many neighbours."""
-        enough(self.kind, made, real, self.nearest_k + 1)
 
     def __call__(self, made: Features, real: Features) -> float:
         return share_inside(real, made, self.nearest_k)
