@@ -81,7 +81,7 @@ def alike(space: Space, pool: Pool, settings: Settings) -> Finding:
     p = normal_tail((share - float(drawn.mean())) / float(drawn.std()))
     half = normal_quantile(0.975) * float(drawn.std())
     return Finding(
-        "alike", "neighbours of the same half, among training and held-out examples", share, len(rows), space.name,
+        "alike", "training and held-out examples, told apart by neighbours", share, len(rows), space.name,
         float(drawn.mean()), max(0.0, share - half), min(1.0, share + half), p, unit="%",
         note="well above one half, held-out examples are of another law, and say nothing of the model",
     )  # fmt: skip

@@ -182,7 +182,8 @@ def _space(extractor: Extractor, material: Material, hands: Hands, mirrored: boo
     hands.told(f"{extractor.kind}: made ready", 0.0)
     opened = extractor.open(material.training, hands.device)
     unit = {"pixels": "of the range of a pixel", "values": "standard deviations"}.get(extractor.kind, "of its features")
-    return Space(extractor.kind, opened, unit, mirrored and material.made.image, hands.team, hands.device)
+    flipped = mirrored and material.made.image
+    return Space(extractor.kind, opened, unit, flipped, extractor.learns, hands.team, hands.device)
 
 
 def _told(space: Space, extractor: Extractor) -> dict[str, Plain]:

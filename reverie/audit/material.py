@@ -42,6 +42,8 @@ class Material:
         rows: (D,) where each distinct training example first stands among those given.
         copies: (D,) how often it stands there.
         overlap: held-out examples left out because they are training examples too.
+        alone: (D,) training examples that occur once there and not among the held-out ones, and the same of
+            `held_out`. Of these, and of no others, it is chance on which side they are, whatever the split was made by.
         told: what the protocol says of all three.
     """
 
@@ -51,6 +53,7 @@ class Material:
     rows: np.ndarray
     copies: np.ndarray
     overlap: int
+    alone: tuple[np.ndarray, np.ndarray]
     told: dict[str, Plain]
 
     @property
@@ -64,11 +67,21 @@ class Material:
         return not self.made.image and len(self.made.shape) == 1
 
     def halves(self, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of `training` and of `held_out`, as many of either, chosen at random."""
-        m = min(len(self.training), self.controls, settings.most)
-        first = shuffled(len(self.training), settings.seed, HALVES)[:m]
-        second = shuffled(self.controls, settings.seed, HALVES, 1)[:m]
+        """Rows of `training` and of `held_out` that stand alone, as many of either, chosen at random."""
+        own, others = (np.flatnonzero(mask) for mask in self.alone)
+        m = min(len(own), len(others), settings.most)
+        first = own[shuffled(len(own), settings.seed, HALVES)[:m]]
+        second = others[shuffled(len(others), settings.seed, HALVES, 1)[:m]]
         return np.sort(first), np.sort(second)
+
+    @property
+    def hits(self) -> float:
+        """The chance that a draw of the data's law is identical to a training example that occurs once.
+
+        By how many occur twice (Good, 1953, "The population frequencies of species", equation 9): 0 where examples
+        never repeat, as measurements and photographs do not.
+        """
+        return min(1.0, 2 * float((self.copies == 2).sum()) / float(self.copies.sum()))
 
 
 def prepared(made: Collection, training: Collection, held_out: Collection | None, settings: Settings) -> Material:
@@ -94,7 +107,9 @@ def prepared(made: Collection, training: Collection, held_out: Collection | None
             f"an audit needs at least {FEWEST} distinct training examples; {training.source} has {len(rows)}"
         )
     distinct = training if len(rows) == len(training) else training.take(rows)
-    control, overlap = (None, 0) if held_out is None else _apart(held_out, distinct, settings)
+    control, overlap, shared, once = None, 0, np.zeros(len(rows), bool), np.zeros(0, bool)
+    if held_out is not None:
+        control, overlap, shared, once = _apart(held_out, distinct, settings)
     told: dict[str, Plain] = {
         "samples": told_of(made),
         "training": {**told_of(training), "distinct": len(rows)},
@@ -102,15 +117,17 @@ def prepared(made: Collection, training: Collection, held_out: Collection | None
             **told_of(held_out), "used": len(control), "also_in_training": overlap,
         },
     }  # fmt: skip
-    return Material(made, distinct, control, rows, copies, overlap, told)
+    return Material(made, distinct, control, rows, copies, overlap, ((copies == 1) & ~shared, once), told)
 
 
-def _apart(held_out: Collection, training: Collection, settings: Settings) -> tuple[Collection, int]:
-    """Distinct held-out examples that are not in training, and how many were."""
+def _apart(
+    held_out: Collection, training: Collection, settings: Settings
+) -> tuple[Collection, int, np.ndarray, np.ndarray]:
+    """Distinct held-out examples that are not in training, how many were; which training ones; which occur once."""
     n = len(training)
-    group = groups(np.concatenate([training.items, held_out.items]))[n:]
-    overlap = int((group < n).sum())
-    kept = np.flatnonzero(group == np.arange(n, n + len(held_out)))
+    group = groups(np.concatenate([training.items, held_out.items]))
+    others, times = group[n:], np.bincount(group[n:], minlength=n + len(held_out))
+    kept = np.flatnonzero(others == np.arange(n, n + len(held_out)))
     if len(kept) > settings.most:
         kept = np.sort(kept[shuffled(len(kept), settings.seed, HELD_OUT)[: settings.most]])
-    return held_out.take(kept), overlap
+    return held_out.take(kept), int((others < n).sum()), times[:n] > 0, times[n + kept] == 1

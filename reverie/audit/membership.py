@@ -20,13 +20,13 @@ from reverie.evaluation.collection import Collection
 
 
 def members(material: Material, settings: Settings) -> tuple[Collection, Collection]:
-    """Training and held-out examples whose losses are compared."""
+    """Training and held-out examples whose losses are compared: such as stand alone in all that was given."""
     assert material.held_out is not None
     found = []
     for use, examples in enumerate((material.training, material.held_out)):
+        rows = np.flatnonzero(material.alone[use])
         number = min(settings.members, max(material.controls, settings.least))
-        chosen = shuffled(len(examples), settings.seed, MEMBERS, use)[:number]
-        found.append(examples.take(np.sort(chosen)))
+        found.append(examples.take(np.sort(rows[shuffled(len(rows), settings.seed, MEMBERS, use)[:number]])))
     return found[0], found[1]
 
 
@@ -43,7 +43,7 @@ def membership(train: np.ndarray, held_out: np.ndarray, leak: float) -> Finding:
     found = area(*scores(train, held_out))
     p = normal_tail((found.value - 0.5 - leak) / found.error)
     return Finding(
-        "membership", "an example trained on has the lower loss", found.value, len(train) + len(held_out), "", 0.5,
+        "membership", "membership told by the loss (AUC)", found.value, len(train) + len(held_out), "", 0.5,
         found.low, found.high, p, tolerance=leak, unit="%",
-        note=f"AUC of {len(train)} training against {len(held_out)} held-out examples",
+        note=f"how often one of {len(train)} training examples has a lower loss than one of {len(held_out)} others",
     )  # fmt: skip

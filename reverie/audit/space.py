@@ -46,12 +46,14 @@ class Space:
         opened: the extractor, ready.
         unit: of distances, in words.
         mirrored: whether an image and its mirror image are the same example.
+        taught: whether the features were learned from the training examples, and so know them from others.
     """
 
     name: str
     opened: Opened
     unit: str
     mirrored: bool = False
+    taught: bool = False
     team: Team = Team()  # noqa: RUF009  # a value
     device: torch.device | str = "cpu"
 

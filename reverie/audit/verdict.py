@@ -40,6 +40,14 @@ def verdict(findings: Sequence[Finding], material: Material, detectable: float, 
     against = _against(findings, material, settings)
     if found and not against and {f.name for f in found} == {"near_copies"}:
         against = _commonplace(material)
+    near = [f for f in found if f.name == "near_copies"]
+    if material.controls < settings.least and near and not _commonplace(material):
+        share = max(near, key=lambda f: f.value)
+        return Verdict(
+            MEMORISES,
+            f"at a level of {settings.level:g} for all tests together: {100 * share.value:.2g} % of the samples are "
+            f"near-copies of training examples ({share.space}); no held-out examples are needed to see that",
+        )
     if against:
         return Verdict(CANNOT_TELL, against)
     if found:

@@ -8,6 +8,7 @@ from audited import arrays, copying, images, law, pictures
 from scipy.stats import binom, kstest
 
 from reverie.audit import Settings, audit_sets
+from reverie.data import Examples, split
 from reverie.evaluation.collection import Collection
 
 QUICK = Settings(permutations=299, extractors=(), attacks=100)
@@ -28,6 +29,61 @@ def test_honest_samples_are_accused_no_more_often_than_stated(draw):
     assert kstest(p, "uniform").pvalue > 1e-5  # neither too small nor too large
     near = np.array([a.finding("near_copies").p for a in found])
     assert (near <= 0.1).sum() <= binom.isf(1e-5, 40, 0.1)
+
+
+@pytest.mark.parametrize("draw", [partial(law, width=2), partial(law, width=16), pictures], ids=["plane", "16", "8x8"])
+def test_few_training_examples_alone_accuse_no_more_often_than_stated(draw):
+    """60 audits of honest samples beside 45 training examples and nothing held out; bounds as above."""
+    strict = Settings(permutations=99, extractors=(), attacks=1, level=0.1, neighbours=10)
+    near = [audit(draw(150, 2 * i), draw(45, 2 * i + 1), None, strict).finding("near_copies").p for i in range(60)]
+    for level in (0.1, 0.01):
+        assert (np.array(near) <= level).sum() <= binom.isf(1e-5, 60, level)
+
+
+def _atom(n, random):
+    x = random.standard_normal((n, 6)).astype(np.float32)
+    x[random.random(n) < 0.2] = 0.5
+    return x
+
+
+def _blank(n, random):
+    x = pictures(n, int(random.integers(10**6)))
+    x[random.random(n) < 0.1] = 0
+    return x
+
+
+REPEATING = {
+    "one value of weight 0.2": _atom,
+    "blank pictures": _blank,
+    "ten bits": lambda n, random: random.integers(0, 2, (n, 10)).astype(np.float32),
+    "two rounded columns": lambda n, random: np.round(20 * random.standard_normal((n, 2))).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("law_of", REPEATING.values(), ids=REPEATING)
+@pytest.mark.parametrize("divided", ["by chance", "by group", "not"])
+def test_data_that_repeat_make_no_honest_model_a_copying_one(law_of, divided):
+    """Ten audits at 0.01: more accusations than the bound have a probability below 1e-5."""
+    wrong = 0
+    for i in range(10):
+        random = np.random.default_rng(i)
+        x, made = law_of(900, random), law_of(300, random)
+        training, held_out = x[:600], x[600:]
+        if divided == "by group":
+            parts = split(Examples(x, image=x.dtype == np.uint8), 1 / 3, i)
+            training, held_out = x[parts.train], x[parts.validation]
+        wrong += audit(made, training, None if divided == "not" else held_out).memorises
+    assert wrong <= binom.isf(1e-5, 10, 0.01)
+
+
+def test_copies_are_seen_among_data_that_repeat():
+    random = np.random.default_rng(0)
+    x, made = _atom(1400, random), _atom(500, random)
+    training, held_out = x[:1000], x[1000:]
+    made[:60] = training[np.flatnonzero((training != 0.5).any(1))[:60]]
+    found = audit(made, training, held_out)
+    assert found.memorises
+    assert "are left aside" in found.finding("near_copies").note
 
 
 def test_samples_of_another_law_are_not_accused_either():

@@ -40,6 +40,13 @@ def test_fifty_digits_for_long_are_memorised(tmp_path):
 
 
 @pytest.mark.slow
+def test_fifty_digits_are_seen_to_be_memorised_with_next_to_nothing_held_out(tmp_path):
+    found = audit_run(run_of(tmp_path, 2000, trained=50, held=5), SETTINGS)
+    assert found.memorises
+    assert found.finding("near_copies").low > 0.5
+
+
+@pytest.mark.slow
 def test_many_digits_for_a_short_time_are_not(tmp_path):
     found = audit_run(run_of(tmp_path, 600, trained=1200, held=597), SETTINGS)
     assert found.verdict.word == "no sign of memorising"

@@ -10,6 +10,8 @@ from reverie.audit import Settings, audit_sets, read
 from reverie.audit.drawn import save
 from reverie.audit.findings import FORMAT
 from reverie.evaluation.collection import Collection
+from reverie.evaluation.extractors import Classifier
+from reverie.evaluation.reading import read as read_collection
 from reverie.pictures import read_metadata
 
 QUICK = Settings(permutations=299, extractors=(), attacks=50)
@@ -19,16 +21,27 @@ def audit(made, training, held_out=None, settings=QUICK):
     return audit_sets(arrays(made), arrays(training), None if held_out is None else arrays(held_out), settings)
 
 
-def test_without_held_out_examples_it_cannot_tell_yet_says_what_it_saw():
+def test_without_held_out_examples_copies_are_seen_and_their_absence_is_not():
     training, honest = law(400, 0), law(300, 2)
-    for made, least, most in ((honest, 0, 0.05), (copying(honest, training, 0.5, 0.01), 0.45, 0.6)):
-        found = audit(made, training)
-        assert found.verdict.word == "cannot tell"
-        assert "no held-out examples were given" in found.verdict.why
-        assert least <= found.finding("near_copies").value <= most
-        assert found.finding("near_copies").p is None
-        assert "not calibrated" in found.finding("near_copies").note
-        assert {part.name for part in found.left_out} >= {"closer", "membership"}
+    found = audit(honest, training)
+    assert found.verdict.word == "cannot tell"
+    assert "no held-out examples were given" in found.verdict.why
+    assert found.finding("near_copies").value <= 0.05
+    assert {part.name for part in found.left_out} >= {"closer", "membership"}
+    copied = audit(copying(honest, training, 0.5, 0.01), training)
+    assert copied.memorises
+    assert "no held-out examples are needed to see that" in copied.verdict.why
+    assert 0.45 <= copied.finding("near_copies").value <= 0.6
+    assert "training examples beside each other" in copied.finding("near_copies").note
+
+
+def test_features_that_know_the_training_examples_need_held_out_ones():
+    digits = read_collection("digits")
+    training, made = digits.take(slice(60)), digits.take(slice(200, 400))
+    found = audit_sets(made, training, None, Settings(permutations=99, extractors=(Classifier(),)))
+    assert found.finding("near_copies", "pixels").p is not None
+    assert found.finding("near_copies", "classifier").p is None
+    assert "these features know" in found.finding("near_copies", "classifier").note
 
 
 def test_too_few_held_out_examples():

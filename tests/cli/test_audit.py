@@ -24,7 +24,7 @@ def test_a_run(tmp_path):
     result = cli(*words)
     assert result.code == 0, result
     assert "verdict      no sign of memorising" in result.out
-    assert "an example trained on has the lower loss" in result.out
+    assert "membership told by the loss (AUC)" in result.out
     assert "near-copies of training examples (pixels)" in result.out
     files = sorted(p.name for p in (run / "audit").iterdir())
     assert files == ["n60-seed0-distances.png", "n60-seed0-pairs.png", "n60-seed0.json"]
