@@ -89,6 +89,7 @@ def audit_sets(
 def audit_run(
     run: Run, settings: Settings | None = None, sampling: Sampling | None = None,
     hands: Hands = Hands(),  # a value
+    held_out: Collection | None = None,
 ) -> Audit:  # fmt: skip
     """Whether a run memorises what it was trained on, by its samples and by its losses.
 
@@ -99,6 +100,7 @@ def audit_run(
         settings: `Settings()` unless given.
         sampling: how samples are drawn; as the run says unless given.
         hands: who does the work.
+        held_out: examples of the same law that it was not trained on; those of its own split unless given.
 
     Raises:
         ValueError: the data of the run are gone or are others, or too few.
@@ -106,12 +108,12 @@ def audit_run(
     settings = Settings() if settings is None else settings
     run.to(hands.device)
     real = of_run(run)
-    held_out = 0 if real.held_out is None else len(real.held_out)
-    n = settings.n or min(max(held_out, 256), MOST)
+    held_out = real.held_out if held_out is None else held_out
+    n = settings.n or min(max(0 if held_out is None else len(held_out), 256), MOST)
     subject = Subject(run, run.settings() if sampling is None else sampling, n, _labels(run, real.train, n, settings))
     about = {**subject.about(), "classes": "as often as in training" if run.classes else "none"}
     made = replace(subject.draw(hands.team, hands.device, hands.told), about=about)
-    material = prepared(made, real.train, real.held_out, settings)
+    material = prepared(made, real.train, held_out, settings)
     mirrored = run.recipe.train.flip if settings.flip is None else settings.flip
     return _examined(material, settings, hands, mirrored, run)
 
@@ -199,8 +201,9 @@ def _pooled(space: Space, material: Material, settings: Settings, hands: Hands) 
 
     In the values alone: features that were learned from the training examples tell them from others by themselves.
     """
-    if material.controls < 2:
-        why = f"it needs held-out examples; there are {material.controls}"
+    alone = min(int(mask.sum()) for mask in material.alone)
+    if alone < 2:
+        why = f"it needs held-out examples that are not trained on too, and occur once; there are {alone}"
         names = ("closer", *(["singling_out"] if material.table else []))
         return _Looked((), tuple(LeftOut(name, why) for name in names))
     hands.told("training beside held-out", 0.0)
@@ -216,7 +219,7 @@ def _losses(run: Run | None, material: Material, settings: Settings, hands: Hand
     """What the losses of training and held-out examples tell."""
     if run is None:
         return _Looked((), (LeftOut("membership", "losses need the model; these are samples alone"),))
-    if material.controls < 2:
+    if min(int(mask.sum()) for mask in material.alone) < 2:
         return _Looked((), (LeftOut("membership", f"it needs held-out examples; there are {material.controls}"),))
     train, held_out = members(material, settings)
 

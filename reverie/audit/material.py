@@ -117,7 +117,17 @@ def prepared(made: Collection, training: Collection, held_out: Collection | None
             **told_of(held_out), "used": len(control), "also_in_training": overlap,
         },
     }  # fmt: skip
-    return Material(made, distinct, control, rows, copies, overlap, ((copies == 1) & ~shared, once), told)
+    return Material(made, distinct, control, rows, copies, overlap, (_alone(copies, shared, once), once), told)
+
+
+def _alone(copies: np.ndarray, shared: np.ndarray, once: np.ndarray) -> np.ndarray:
+    """(D,) training examples that occur once there, and not among the held-out ones.
+
+    By chance they are about as many, of as many, as those of the held-out ones that occur once. Where they are far
+    fewer, training examples were given among the held-out ones, which says nothing of the data.
+    """
+    alone: np.ndarray = (copies == 1) & ~shared
+    return alone if 4 * alone.sum() >= once.sum() else copies == 1
 
 
 def _apart(

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reverie.cli.judging import picture_of, together, watched
+from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.notes import entry, width
 from reverie.cli.sampling import settings_of
 
 if TYPE_CHECKING:
     from reverie.audit import Audit, Finding, Hands, Settings
     from reverie.config import Plain
+    from reverie.evaluation.reading import Picture
     from reverie.runs import Run
 
 HELP = """Does a model memorise what it was trained on?
 
-[bold]RUN[/bold] alone: its samples and its losses are looked at, beside what it was trained on and what was held out.
-Or [bold]SAMPLES TRAINING HELD_OUT[/bold] of a model of any origin: each a folder of images, a .npz or .npy file, or a
-built-in set. HELD_OUT are examples of the same kind that the model was not trained on: without them nothing is decided.
+[bold]RUN[/bold]: its samples and its losses are looked at, beside what it was trained on and what was held out; of a
+run with little held out name other examples, HELD_OUT. Or [bold]SAMPLES TRAINING HELD_OUT[/bold] of a model of any
+origin: each a folder of images, a .npz or .npy file, or a built-in set. HELD_OUT are examples of the same kind that the
+model was not trained on: without 50 of them copies may still be seen, but that there are none cannot be told.
 
 Every finding comes with its interval and a p-value adjusted for the number of tests, so that an honest model is said to
 memorise with the probability --level at the most. The verdict, the findings and all that they depend on go into
@@ -45,7 +47,8 @@ def register(app: typer.Typer) -> None:
 
 def audit(
     what: Annotated[
-        list[str], typer.Argument(metavar="RUN [SETTINGS]... | SAMPLES TRAINING [HELD_OUT]", help="See above.")
+        list[str],
+        typer.Argument(metavar="RUN [HELD_OUT] [SETTINGS] | SAMPLES TRAINING [HELD_OUT]", help="See above."),
     ],
     n: Annotated[
         int | None, typer.Option("-n", help="Samples; of a run as many as were held out, from 256 to 1000.")
@@ -76,6 +79,7 @@ def audit(
     from reverie.audit.drawn import save
     from reverie.audit.findings import FOLDER
     from reverie.evaluation.extractors import from_text
+    from reverie.evaluation.reading import check_picture, printable
     from reverie.runs import load
 
     chosen = None
@@ -84,21 +88,26 @@ def audit(
         chosen = tuple(from_text(word.strip()) for word in words)
     settings = Settings(n=n, level=level, flip=flip, extractors=chosen, seed=seed)
     of_run = (Path(what[0]) / "config.json").is_file()
+    folder = out or (Path(what[0]) / FOLDER if of_run else None)
+    if folder is not None:
+        check_writable(folder / "audit.json")
+    picture = picture_of(size, resize, channels)
+    check_picture(picture, [] if of_run else what)
     team, where = together(device)
     with watched(team) as told:
         hands = Hands(team, where, told)
         if of_run:
             found = _of_run(load(what[0], weights), what[1:], settings, hands, steps, guidance)
         else:
-            found = _of_sets(what, (size, resize, channels), settings, hands)
+            found = _of_sets(what, picture, settings, hands)
     if not team.main:
         raise typer.Exit(int(fail and found.memorises))
     print_audit(found)
-    folder = out or (Path(what[0]) / FOLDER if of_run else None)
-    mark = "-best" if of_run and weights == "best" else ""
+    best = "-best" if of_run and weights == "best" else ""
     if folder is not None:
-        for path in save(found, folder, f"n{found.protocol['samples']['n']}-seed{seed}{mark}"):
-            print(f"wrote {path}")
+        name = f"n{found.protocol['samples']['n']}-seed{seed}{best}-{mark_of(dict(found.protocol))}"
+        for path in save(found, folder, name):
+            print(f"wrote {printable(path)}")
     if fail and found.memorises:
         raise typer.Exit(1)
 
@@ -106,19 +115,22 @@ def audit(
 def _of_run(
     run: Run, words: list[str], settings: Settings, hands: Hands, steps: int | None, guidance: float | None
 ) -> Audit:
-    """A run's own samples and losses."""
+    """A run's own samples and losses, beside its own held-out examples or others."""
     from reverie.audit import audit_run
+    from reverie.evaluation.reading import others_of_run
 
-    for word in words:
-        if "=" not in word:
-            raise ValueError(
-                f"{run.path} is a run, which brings its own data; {word!r} is one too many. To audit samples write "
-                "reverie audit SAMPLES TRAINING HELD_OUT"
-            )
-    return audit_run(run, settings, settings_of(run, words, None, None, steps, guidance), hands)
+    others = [word for word in words if "=" not in word or Path(word).exists()]
+    if len(others) > 1:
+        raise ValueError(
+            f"{run.path} is a run, which brings its own training examples; given {' and '.join(others)} besides: name "
+            "held-out examples alone, or to audit samples write reverie audit SAMPLES TRAINING HELD_OUT"
+        )
+    sampling = settings_of(run, [word for word in words if word not in others], None, None, steps, guidance)
+    held_out = others_of_run(run, others[0]) if others else None
+    return audit_run(run, settings, sampling, hands, held_out)
 
 
-def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings: Settings, hands: Hands) -> Audit:
+def _of_sets(what: list[str], picture: Picture, settings: Settings, hands: Hands) -> Audit:
     """Samples of any origin."""
     from reverie.audit import audit_sets
     from reverie.evaluation.reading import read
@@ -128,7 +140,6 @@ def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings:
             f"{what[0]} is no run, so say what its model was trained on, and what was held out: reverie audit "
             f"{what[0]} TRAINING HELD_OUT, each a folder of images, a .npz or .npy file, or a built-in set"
         )
-    picture = picture_of(*how)
     made = read(what[0], picture, settings.n, settings.seed)
     training = read(what[1], picture)
     held_out = read(what[2], picture) if len(what) == 3 else None
@@ -139,11 +150,12 @@ def _of_sets(what: list[str], how: tuple[str | None, str, int | None], settings:
 
 
 def print_audit(found: Audit) -> None:
-    """What was looked at, the findings, and the verdict."""
+    """What was looked at, the verdict, and the findings."""
     for name in ("samples", "training", "held_out"):
         part = found.protocol.get(name)
         if part is not None:
             print(entry(name.replace("_", " "), _told(part)))
+    print(entry("verdict", f"{found.verdict.word}: {found.verdict.why}"))
     print()
     _table(found)
     for finding in found.findings:
@@ -152,14 +164,12 @@ def print_audit(found: Audit) -> None:
     twice = found.duplicates
     if twice is not None and (twice.identical or twice.explained):
         text = f"{twice.identical} training examples are identical to another"
-        text += f"; {twice.explained} of {twice.copied} near-copies are of examples that occur more than once"
+        text += f"; {twice.explained} of {twice.copied} near-copies are of examples that have a duplicate, or nearly"
         print(entry("duplicates", text))
     for part in found.left_out:
         print(entry("left out", f"{part.name}: {part.why}"))
     if found.levels:
         _levels(found)
-    print()
-    print(entry("verdict", f"{found.verdict.word}: {found.verdict.why}"))
 
 
 def _table(found: Audit) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reverie.cli.judging import picture_of, together, watched
+from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.notes import note
 from reverie.cli.numbers import print_curve, print_evaluation
 from reverie.cli.sampling import labels_of, settings_of
@@ -73,7 +73,9 @@ def evaluate(
     grid: Annotated[str | None, typer.Option(help="As for sample.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
-    label: Annotated[str | None, typer.Option(help="Classes, with commas; all in turn if left out.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Classes, with commas; if left out all, as often as in the reference.")
+    ] = None,
     weights: Annotated[
         Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
     ] = "model",
@@ -84,6 +86,7 @@ def evaluate(
     channels: Annotated[int | None, typer.Option(help="1, 3 or 4.")] = None,
     precision: Annotated[str, typer.Option(help="Of the run's network: no is float32; bf16; fp16 on cuda.")] = "no",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the fastest there is if left out.")] = None,
+    notes: Annotated[bool, typer.Option("--notes", help="Print what is to know of each number too.")] = False,
     out: Annotated[Path | None, typer.Option(help="The JSON file.")] = None,
 ) -> None:
     """Read what is given, draw, measure, print and write."""
@@ -91,27 +94,29 @@ def evaluate(
     from reverie.evaluation.extractors import from_text
     from reverie.evaluation.job import Job
     from reverie.evaluation.metrics import from_names
-    from reverie.evaluation.reading import read
+    from reverie.evaluation.reading import check_picture, read
 
     picture = picture_of(size, resize, channels)
     other, asked = _parted(words or [])
+    _check_counts(n, references)
+    of_run = (target / "config.json").is_file()
+    if not of_run:
+        options = {"sampler": sampler, "grid": grid, "steps": steps, "guidance": guidance, "label": label}
+        _check_samples(target, other, [*asked, *(f"--{k}" for k, v in options.items() if v is not None)])
+        if curve is not None or likelihood:
+            raise ValueError(f"--curve and --likelihood ask for a run; {target} is samples")
+    check_picture(picture, [*([] if of_run else [target]), *([] if other is None else [other])])
+    check_writable(out or (target / "evaluation" / "new.json" if of_run else target.absolute().with_name("new.json")))
     settings = Settings(
         tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
         from_names(metrics) if metrics else (),
         sets,
     )
     team, where = together(device)
-    reference = None if other is None else read(other, picture, references, seed)
+    reference = None if other is None else read(other, picture, references, seed, pair is not None)
     job = Job(settings, reference, references, pair, likelihood, team, where)
-    if not (target / "config.json").is_file():
-        if reference is None:
-            raise ValueError(
-                f"{target} is no run, so say what its samples are to be compared with: reverie evaluate {target} "
-                "REFERENCE, a folder of images, a .npz or .npy file, or a built-in set"
-            )
-        if curve is not None or likelihood:
-            raise ValueError(f"--curve and --likelihood ask for a run; {target} is samples")
-        _of_samples(job, read(target, picture, n, seed), out or Path(f"{str(target).rstrip('/')}.evaluation.json"))
+    if not of_run:
+        _of_samples(job, read(target, picture, n, seed, pair is not None), target, out, notes)
         return
     from reverie.evaluation.subject import Subject
     from reverie.faster import checked_precision
@@ -121,26 +126,28 @@ def evaluate(
     chosen = settings_of(run, asked, sampler, grid, steps, guidance)
     labels = labels_of(label)
     classes = None if labels is None else tuple(labels)
-    subject = Subject(run, chosen, n or SAMPLES, classes, seed, checked_precision(precision, where))
+    subject = Subject(run, chosen, SAMPLES if n is None else n, classes, seed, checked_precision(precision, where))
     if curve is None:
-        _of_run(job, subject, out)
+        _of_run(job, subject, out, notes)
     else:
         _curve(job, subject, _counts(curve), [word.strip() for word in samplers.split(",") if word.strip()], out)
 
 
-def _of_samples(job: Job, made: Collection, path: Path) -> None:
+def _of_samples(job: Job, made: Collection, target: Path, out: Path | None, notes: bool) -> None:
     """Samples of any origin."""
+    from reverie.evaluation.reading import printable
     from reverie.files import write_json
 
     with watched(job.team) as told:
         found = job.of_samples(made, told)
     if job.team.main:
-        print_evaluation(found)
+        print_evaluation(found, notes)
+        path = out or Path(f"{target}.{mark_of(dict(found.protocol))}.evaluation.json")
         write_json(path, found.to_data())
-        print(f"wrote {path}")
+        print(f"wrote {printable(path)}")
 
 
-def _of_run(job: Job, subject: Subject, out: Path | None) -> None:
+def _of_run(job: Job, subject: Subject, out: Path | None, notes: bool) -> None:
     """A run's own samples."""
     from reverie.evaluation.numbers import FOLDER
     from reverie.files import write_json
@@ -148,8 +155,8 @@ def _of_run(job: Job, subject: Subject, out: Path | None) -> None:
     with watched(job.team) as told:
         found = job.of_run(subject, told)
     if job.team.main:
-        print_evaluation(found)
-        path = out or subject.run.path / FOLDER / f"{subject.name}-{found.id}.json"
+        print_evaluation(found, notes)
+        path = out or subject.run.path / FOLDER / f"{subject.name}-{mark_of(dict(found.protocol))}.json"
         write_json(path, found.to_data())
         print(f"wrote {path}")
 
@@ -157,6 +164,7 @@ def _of_run(job: Job, subject: Subject, out: Path | None) -> None:
 def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out: Path | None) -> None:
     """Several samplers at several costs."""
     import warnings
+    from dataclasses import replace
 
     from reverie import config, plots
     from reverie.evaluation.curve import FOLDER, picture
@@ -177,7 +185,11 @@ def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out
     if not job.team.main:
         return
     print_curve(found)
-    path = out or subject.run.path / FOLDER / f"seed{subject.seed}-n{subject.n}-{found.id}.json"
+    whole = {
+        "protocol": dict(found.protocol),
+        "points": [config.to_data(replace(p, seconds=0.0)) for p in found.points],
+    }
+    path = out or subject.run.path / FOLDER / f"seed{subject.seed}-n{subject.n}-{mark_of(whole)}.json"
     write_json(path, found.to_data())
     print(f"wrote {path}")
     image = path.with_suffix(".png")
@@ -189,12 +201,30 @@ def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out
 
 
 def _parted(words: list[str]) -> tuple[str | None, list[str]]:
-    """The reference among the words, and the settings."""
-    asked = [word for word in words if "=" in word]
-    others = [word for word in words if "=" not in word]
+    """The reference among the words, and the settings; what exists is no setting."""
+    others = [word for word in words if "=" not in word or Path(word).expanduser().exists()]
+    asked = [word for word in words if word not in others]
     if len(others) > 1:
         raise ValueError(f"one reference is enough; given {' and '.join(others)}")
     return (others[0] if others else None), asked
+
+
+def _check_counts(n: int | None, references: int) -> None:
+    if n is not None and n < 2:
+        raise ValueError(f"-n asks for at least 2 samples; given {n}")
+    if references < 2:
+        raise ValueError(f"--references asks for at least 2 real examples; given {references}")
+
+
+def _check_samples(target: Path, other: str | None, asked: list[str]) -> None:
+    """Refuse samples that have nothing beside them, or that are to be drawn in some way."""
+    if other is None:
+        raise ValueError(
+            f"{target} is no run, so say what its samples are to be compared with: reverie evaluate {target} "
+            "REFERENCE, a folder of images, a .npz or .npy file, or a built-in set"
+        )
+    if asked:
+        raise ValueError(f"{asked[0]} says how a run draws samples; {target} is no run, and its samples are drawn")
 
 
 def _counts(text: str) -> list[int]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reverie.config import Plain
     from reverie.evaluation.evaluate import Told
     from reverie.evaluation.reading import Picture
     from reverie.evaluation.team import Team
@@ -41,10 +46,26 @@ def picture_of(size: str | None, resize: str, channels: int | None) -> Picture:
     return Picture(shape, cast(Resize, resize), cast(Channels | None, channels))
 
 
+def mark_of(told: Plain) -> str:
+    """Eight digits for a file's name, the same for the same: results that differ in any setting have files each."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before there is anything to write.
+
+    Raises:
+        ValueError: it is a folder, or lies where nothing may be written.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name the file to write")
+    above = next(part for part in path.absolute().parents if part.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise ValueError(f"{path} cannot be written, because {above} is no folder that may be written to")
+
+
 def together(device: str | None) -> tuple[Team, str]:
     """The processes that share the work, where they were launched as several, and the device of this one."""
-    import os
-
     from reverie.devices import usable
     from reverie.evaluation.team import Team
 

@@ -14,20 +14,25 @@ if TYPE_CHECKING:
     from reverie.evaluation.numbers import Evaluation, Number
 
 
-def print_evaluation(found: Evaluation) -> None:
-    """What was judged and how, then the numbers, then what was left out."""
+def print_evaluation(found: Evaluation, notes: bool = False) -> None:
+    """What was judged and how, then the numbers, then what was left out; with what is to know of each number."""
     for name in ("samples", "reference", "floor"):
         if name in found.protocol:
             print(entry(name, _told(found.protocol[name])))
     print(entry("protocol", f"{found.id}: only numbers of the same protocol can be compared"))
-    kinds = list(dict.fromkeys(n.extractor for n in found.numbers))
-    about = {part["kind"]: part for part in found.protocol.get("extractors", [])}
-    for kind in kinds:
+    names = list(dict.fromkeys(n.extractor for n in found.numbers))
+    about = {part.get("name", part["kind"]): part for part in found.protocol.get("extractors", [])}
+    for name in names:
         print()
-        _table(kind, about.get(kind, {}), [n for n in found.numbers if n.extractor == kind])
+        _table(name, about.get(name, {}), [n for n in found.numbers if n.extractor == name])
     print()
-    for title, text in found.notes:
+    if any(number.matched is not None for number in found.numbers):
+        text = "of real examples there are fewer than samples: compare them with the number of as many samples"
+        print(entry("note", text))
+    for title, text in found.notes if notes else ():
         print(entry("note", f"{title}: {text}"))
+    if found.notes and not notes:
+        print(entry("note", "what each number sees, and its bias: --notes, or docs/evaluation.md"))
     for part in found.left_out:
         print(entry("left out", f"{part.name}{f' ({part.extractor})' * bool(part.extractor)}: {part.why}"))
 
@@ -72,20 +77,25 @@ def written(number: Number, value: float | None) -> str:
     return f"{scale * value:.{min(max(digits, 0), 8)}f}{unit}"
 
 
-def _table(kind: str, about: dict[str, Plain], numbers: list[Number]) -> None:
+def _table(name: str, about: dict[str, Plain], numbers: list[Number]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     digest = f" (weights {about['digest']})" if about.get("digest") else ""
-    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{kind or 'others'}{digest}", title_justify="left")
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{name or 'others'}{digest}", title_justify="left")
     table.title_style = "bold"
     table.add_column("", no_wrap=True)
-    for name in ("value", "± error", "real", "better"):
-        table.add_column(name, justify="right", no_wrap=True)
+    sizes = sorted({number.floor_n for number in numbers if number.floor_n is not None and number.matched is not None})
+    like = " or ".join(f"{n:,}" for n in sizes)
+    columns = ("value", "± error", *([f"of {like}", f"real, {like}"] if sizes else ["real"]), "better")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for number in numbers:
-        error = None if number.error is None else written(number, number.error)
-        row = (number.title, written(number, number.value), error or "-", written(number, number.floor), number.better)
-        table.add_row(*row)
+        error = "-" if number.error is None else written(number, number.error)
+        alike = number.value if number.matched is None and number.floor is not None else number.matched
+        compared = (written(number, alike),) if sizes else ()
+        floor = written(number, number.floor)
+        table.add_row(number.title, written(number, number.value), error, *compared, floor, number.better)
     Console(highlight=False, width=max(60, width())).print(table)
 
 

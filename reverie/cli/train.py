@@ -52,7 +52,7 @@ def train(
     made, name = composed([*words, *extra], recipe)
     from accelerate import PartialState
 
-    from reverie.runs import begin
+    from reverie.runs import BEST, begin
     from reverie.training import Trainer
     from reverie.training.accelerator import check_available, on_cpu
     from reverie.training.evaluation import check_evaluating
@@ -82,7 +82,8 @@ def train(
     if stopped:
         sys.exit(128 + stopped)
     if processes.is_main_process:
-        print(f"done: {out}. Next: reverie sample {out} -n 64 --out samples.png")
+        best = " --weights best" if (out / BEST).exists() else ""
+        print(f"done: {out}. Next: reverie sample {out} -n 64{best} --out samples.png")
 
 
 def _listed(text: str) -> str:

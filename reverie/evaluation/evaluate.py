@@ -3,7 +3,8 @@
     value   of all samples beside the whole reference
     error   the standard error of the value: from the same number of several disjoint parts of the samples,
             s / sqrt(parts), or where a part is too small for it, from leaving one tenth out at a time (Tukey, 1958)
-    floor   of real examples that are not in the reference, no more of them than there are samples
+    floor   of real examples that are not in the reference, no more of them than there are samples; none in features
+            that were learnt from all the real examples there are
 
 Letters in shapes: N samples, M examples of the reference.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,14 +28,14 @@ from reverie.evaluation.extractors import Extractor, Features, Opened, suited
 from reverie.evaluation.extractors.embedding import aligned, blocks, embed
 from reverie.evaluation.given import check_alike, check_real, told_of
 from reverie.evaluation.metrics import Metric, Unfit, standard
-from reverie.evaluation.numbers import Evaluation, LeftOut, Number
+from reverie.evaluation.numbers import Evaluation, LeftOut, Number, distinct
 from reverie.evaluation.own import own
 from reverie.evaluation.remembered import remembered
 from reverie.evaluation.team import Team, one_thread
 from reverie.version import __version__
 
 TENTHS = 10
-"""Parts of which one at a time is left out, where sets are too small."""
+"""Parts of which one at a time is left out, where sets are too small; of fewer samples each is a part."""
 SEED = 17
 """Of the permutation by which samples are dealt into sets."""
 
@@ -55,9 +56,9 @@ class Settings:
     """
 
     extractors: tuple[Extractor, ...] = ()
-    """In whose features; those that suit the data unless given."""
+    """In whose features, repeats aside; those that suit the data unless given."""
     metrics: tuple[Metric, ...] = ()
-    """Those that suit each extractor unless given."""
+    """Repeats aside; those that suit each extractor unless given."""
     sets: int = 3
     """Disjoint parts of the samples, from which the error is told."""
 
@@ -71,24 +72,27 @@ class Judged:
     """A reference made ready, so that several sets of samples can be put beside it.
 
     Attributes:
+        name: of the extractor, which no other of the reference has.
         extractor: its settings.
         opened: itself.
         real, floor: features of the reference and of the real examples that give the floor.
-        metrics: what is measured in its features.
+        metrics: what is measured in its features, by names of which no two are the same.
     """
 
+    name: str
     extractor: Extractor
     opened: Opened
     real: Features
     floor: tuple[Features, Features] | None
-    metrics: tuple[Metric, ...]
+    metrics: dict[str, Metric]
 
     @property
     def protocol(self) -> dict[str, Plain]:
         """What a protocol says of the extractor."""
         opened = self.opened
+        name: dict[str, Plain] = {"name": self.name} if self.name != self.extractor.kind else {}
         return {
-            **config.to_data(self.extractor), "digest": opened.digest, "features": opened.width, **opened.about,
+            **config.to_data(self.extractor), **name, "digest": opened.digest, "features": opened.width, **opened.about,
         }  # fmt: skip
 
 
@@ -98,7 +102,8 @@ class Reference:
     Args:
         real: the reference, M of them.
         settings: what is measured.
-        floor: other real examples; the halves of the reference, beside each other, unless given.
+        floor: other real examples; the halves of the reference, beside each other, unless given, and nothing in
+            features that were learnt from it.
         team: the processes that share the work.
         device: where extractors work.
         told: told of the progress.
@@ -120,20 +125,23 @@ class Reference:
         if self.floor is not None:
             check_alike(self.floor, real, "the examples for the floor")
         asked: list[tuple[Extractor, tuple[Metric, ...]]] = [
-            (extractor, self.settings.metrics) for extractor in self.settings.extractors or suited(real)
+            (extractor, tuple(dict.fromkeys(self.settings.metrics)))
+            for extractor in dict.fromkeys(self.settings.extractors or suited(real))
         ]
         if not (self.settings.extractors or self.settings.metrics):
             asked += own(real)
-        self.judges = tuple(self._judge(*each) for each in asked)
+        opened = [extractor.open(real, self.device) for extractor, _ in asked]
+        names = _names([extractor for extractor, _ in asked], opened)
+        self.judges = tuple(self._judge(name, one, *each) for name, one, each in zip(names, opened, asked, strict=True))
         self.left_out: list[LeftOut] = []
         self.floors: dict[tuple[str, str, int], tuple[float, int] | None] = {}
 
-    def _judge(self, extractor: Extractor, metrics: tuple[Metric, ...]) -> Judged:
-        opened = extractor.open(self.real, self.device)
-        real = self._kept(extractor, opened, self.real, "reference")
+    def _judge(self, name: str, opened: Opened, extractor: Extractor, metrics: tuple[Metric, ...]) -> Judged:
+        real = self._kept(name, extractor, opened, self.real, "reference")
+        floor: tuple[Features, Features] | None = None
         if self.floor is not None:
-            floor = (self._kept(extractor, opened, self.floor, "other real examples"), real)
-        else:
+            floor = (self._kept(name, extractor, opened, self.floor, "other real examples"), real)
+        elif not extractor.learns and len(real) > 3:  # what was learnt from is known better than anything new
             order = _order(len(real))
             half = len(real) // 2
             floor = (real.take(np.sort(order[:half])), real.take(np.sort(order[half:])))
@@ -141,20 +149,21 @@ class Reference:
         chosen = metrics or standard(
             extractor.learned, real.probabilities is not None, real.labels is not None, network
         )
-        return Judged(extractor, opened, real, floor if len(floor[0]) > 1 else None, chosen)
+        names = distinct([metric.name for metric in chosen])
+        return Judged(name, extractor, opened, real, floor, dict(zip(names, chosen, strict=True)))
 
-    def _kept(self, extractor: Extractor, opened: Opened, of: Collection, what: str) -> Features:
+    def _kept(self, name: str, extractor: Extractor, opened: Opened, of: Collection, what: str) -> Features:
         """Features of real examples, which are the same every time."""
         found = remembered(
-            extractor, opened, of, self.team, self.device, lambda: self._features(extractor, opened, of, what)
+            extractor, opened, of, self.team, self.device, lambda: self._features(name, opened, of, what)
         )
         return replace(found, labels=self._labels(opened, found, of))
 
-    def _features(self, extractor: Extractor, opened: Opened, of: Collection, what: str) -> Features:
+    def _features(self, name: str, opened: Opened, of: Collection, what: str) -> Features:
         total = blocks(opened, len(of))
 
         def done(n: int) -> None:
-            self.told(f"{extractor.kind}: {what}", min(1.0, n * self.team.size / total))
+            self.told(f"{name}: {what}", min(1.0, n * self.team.size / total))
 
         found = embed(opened, of.items, self.team, self.device, done)
         return replace(found, labels=self._labels(opened, found, of))
@@ -183,14 +192,14 @@ class Reference:
         numbers: list[Number] = []
         left_out: list[LeftOut] = []
         for judge in self.judges:
-            features = self._features(judge.extractor, judge.opened, made, "samples")
+            features = self._features(judge.name, judge.opened, made, "samples")
             with one_thread():
-                for metric in judge.metrics:
-                    self.told(f"{judge.extractor.kind}: {metric.name}", 0.0)
+                for name in judge.metrics:
+                    self.told(f"{judge.name}: {name}", 0.0)
                     try:
-                        numbers.append(self._number(metric, judge, features))
+                        numbers.append(self._number(name, judge, features))
                     except Unfit as error:
-                        left_out.append(LeftOut(metric.name, str(error), judge.extractor.kind))
+                        left_out.append(LeftOut(name, str(error), judge.name))
         if not numbers:
             why = "; ".join(f"{part.name} by {part.extractor}: {part.why}" for part in left_out[:3])
             raise ValueError(f"nothing can be measured of these samples: {why}")
@@ -204,26 +213,42 @@ class Reference:
     @property
     def protocol(self) -> dict[str, Plain]:
         """All that the numbers depend on but the samples."""
-        floor: dict[str, Plain] = {"source": "the reference, one half beside the other"}
+        learnt = [judge.name for judge in self.judges if judge.extractor.learns]
+        none = f"; none by {' and '.join(learnt)}, learnt from it" if learnt else ""
+        floor: dict[str, Plain] = {"source": f"the reference, one half beside the other{none}"}
         return {
             "reference": {**told_of(self.real), "augmented": False},
             "floor": floor if self.floor is None else told_of(self.floor),
             "extractors": [judge.protocol for judge in self.judges],
-            "metrics": [config.to_data(m) for m in self.settings.metrics] or "those that suit",
+            "metrics": {
+                judge.name: {name: metric.protocol for name, metric in judge.metrics.items()} for judge in self.judges
+            },
             "sets": self.settings.sets,
         }
 
-    def _number(self, metric: Metric, judge: Judged, made: Features) -> Number:
-        real = judge.real
+    def _number(self, name: str, judge: Judged, made: Features) -> Number:
+        metric, real = judge.metrics[name], judge.real
         metric.check(made, real)
         value = metric(made, real)
         sets, error = self._spread(metric, made, real)
-        floor = self._floor(metric, judge, len(made))
+        floor = self._floor(name, judge, len(made))
+        matched = self._matched(metric, judge, made, floor[1]) if floor else None
+        title = (metric.title or metric.name) + name.removeprefix(metric.name)
         return Number(
-            metric.name, metric.title or metric.name, value, judge.extractor.kind, metric.better, metric.unit, error,
-            sets, floor[0] if floor else None, floor[1] if floor else None,
+            name, title, value, judge.name, metric.better, metric.unit, error,
+            sets, floor[0] if floor else None, floor[1] if floor else None, matched,
             metric.note(len(made), len(real), judge.opened.width),
         )  # fmt: skip
+
+    def _matched(self, metric: Metric, judge: Judged, made: Features, n: int) -> float | None:
+        """The number of so many of the samples, beside what the floor is beside; None where that is all of both."""
+        assert judge.floor is not None
+        real = judge.floor[1]
+        if n == len(made) and real is judge.real:
+            return None
+        with suppress(Unfit):
+            return _measured(metric, made.take(np.sort(_order(len(made))[:n])), real)
+        return None
 
     def _spread(self, metric: Metric, made: Features, real: Features) -> tuple[tuple[float, ...], float | None]:
         """The number of each set, and the standard error of that of all samples."""
@@ -232,26 +257,26 @@ class Reference:
         with suppress(Unfit):
             sets = tuple(_measured(metric, made.take(part), real) for part in parts)
             return sets, float(np.std(sets, ddof=1) / math.sqrt(len(sets)))
-        tenths = np.array_split(order, TENTHS)
+        tenths = np.array_split(order, min(TENTHS, len(order)))
         try:
             without = [
                 _measured(metric, made.take(np.sort(np.concatenate([t for j, t in enumerate(tenths) if j != i]))), real)
-                for i in range(TENTHS)
+                for i in range(len(tenths))
             ]
         except Unfit:
             return (), None
-        return (), float(np.std(without) * math.sqrt(TENTHS - 1))
+        return (), float(np.std(without) * math.sqrt(len(tenths) - 1))
 
-    def _floor(self, metric: Metric, judge: Judged, n: int) -> tuple[float, int] | None:
+    def _floor(self, name: str, judge: Judged, n: int) -> tuple[float, int] | None:
         """The number of real examples, and of how many; None where they are too few. Computed once."""
-        key = (judge.extractor.kind, metric.name, n)
+        key = (judge.name, name, n)
         if key not in self.floors:
             self.floors[key] = None
             if judge.floor is not None:
                 other, real = judge.floor
                 other = other.take(np.sort(_order(len(other))[:n]))
                 with suppress(Unfit):
-                    self.floors[key] = (_measured(metric, other, real), len(other))
+                    self.floors[key] = (_measured(judge.metrics[name], other, real), len(other))
         return self.floors[key]
 
 
@@ -266,6 +291,15 @@ def evaluate(
 def _measured(metric: Metric, made: Features, real: Features) -> float:
     metric.check(made, real)
     return metric(made, real)
+
+
+def _names(extractors: Sequence[Extractor], opened: Sequence[Opened]) -> tuple[str, ...]:
+    """Their kinds; where several are of one kind, with their networks too, and numbered if that tells too little."""
+    kinds = [extractor.kind for extractor in extractors]
+    networks = [one.about.get("network") for one in opened]
+    return distinct(
+        [f"{k}: {net}" if net and kinds.count(k) > 1 else k for k, net in zip(kinds, networks, strict=True)]
+    )
 
 
 def _order(n: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from reverie.config import Plain
+from reverie.data import Folder
 from reverie.evaluation.collection import Collection
 
 
@@ -54,14 +55,20 @@ def check_alike(given: Collection, real: Collection, what: str) -> None:
     if given.image == real.image and given.shape == real.shape:
         return
     theirs, ours = _said(given), _said(real)
-    if given.image and real.image:
-        one, other = real.shape, given.shape
+    fixed = [_fixed(given), _fixed(real)]
+    if given.image and real.image and not all(fixed):
+        one, other = (given.shape, real.shape) if fixed[0] else (real.shape, given.shape)
         cure = [f"--size {one[1]}" if one[1] == one[2] else f"--size {one[1]},{one[2]}"] if one[1:] != other[1:] else []
         cure += [f"--channels {one[0]}"] if one[0] != other[0] else []
-        advice = f"; read both alike with {' '.join(cure)}"
+        advice = f"; read {'the folder' if any(fixed) else 'both'} alike with {' '.join(cure)}"
     else:
         advice = ""
     raise ValueError(f"{what} ({given.source}) are {theirs}, and the reference ({real.source}) is {ours}{advice}")
+
+
+def _fixed(given: Collection) -> bool:
+    """Whether its examples have the size they have: samples of a run, and what is no folder of images."""
+    return "run" in given.about or (given.data is not None and not isinstance(given.data, Folder))
 
 
 def _said(given: Collection) -> str:

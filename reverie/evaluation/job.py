@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import torch
 
@@ -12,11 +13,13 @@ from reverie.evaluation.collection import Collection
 from reverie.evaluation.curve import Curve, measure, planned
 from reverie.evaluation.evaluate import Reference, Settings, Told
 from reverie.evaluation.extractors import suited
+from reverie.evaluation.likelihood.chosen import choose
 from reverie.evaluation.likelihood.figures import Settings as LikelihoodSettings
 from reverie.evaluation.likelihood.measure import measure as measure_likelihood
 from reverie.evaluation.metrics.kid import KID
 from reverie.evaluation.metrics.sliced_wasserstein import SlicedWasserstein
 from reverie.evaluation.numbers import Evaluation, Number
+from reverie.evaluation.pairs.base import Pair
 from reverie.evaluation.reading import of_run
 from reverie.evaluation.subject import Subject
 from reverie.evaluation.team import Team, one_thread
@@ -36,6 +39,9 @@ class Job:
         likelihood: of how many held-out examples bits per dimension are measured.
         team: the processes that share the work.
         device: of this one.
+
+    Raises:
+        ValueError: fewer than 2 references, or a negative number of examples for the likelihood.
     """
 
     settings: Settings
@@ -46,6 +52,11 @@ class Job:
     team: Team = Team()  # noqa: RUF009  # a value
     device: torch.device | str = "cpu"
 
+    def __post_init__(self) -> None:
+        for name, least in (("references", 2), ("likelihood", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; given {getattr(self, name)}")
+
     def of_samples(self, made: Collection, told: Told) -> Evaluation:
         """Samples of any origin, beside `reference`.
 
@@ -53,16 +64,32 @@ class Job:
             ValueError: as `Reference`; captions are asked about, and the samples have none.
         """
         assert self.reference is not None
-        return self._judged(made, self._made_ready(self.reference, None, self.settings, told))
+        if self.pair is None:
+            return self._made_ready(self.reference, None, self.settings, told).evaluate(made)
+        from reverie.evaluation.pairs import from_text
+
+        if not made.captions:
+            raise ValueError(
+                f"{made.source} has no captions to judge: write metadata.jsonl with file_name and text, or image.txt "
+                "beside each image"
+            )
+        pair = from_text(self.pair)
+        return self._paired(made, self._made_ready(self.reference, None, self.settings, told), pair)
 
     def of_run(self, subject: Subject, told: Told) -> Evaluation:
         """Samples of a run, which are drawn first.
 
         Raises:
-            ValueError: as `Reference`; the run's data are gone or have changed.
+            ValueError: as `Reference`; the run's data are gone or have changed; captions are asked about; nothing was
+                held out of which the likelihood could be measured.
         """
-        reference = self._of(subject, told)
-        found = self._judged(subject.draw(self.team, self.device, told), reference)
+        if self.pair is not None:
+            raise ValueError(f"{subject.run.path} draws samples without captions, so there are none to judge")
+        if self.likelihood:
+            choose(subject.run, LikelihoodSettings(n=self.likelihood), None)  # refused before anything is drawn
+        real, floor = self._real(subject)
+        reference = self._made_ready(real, floor, self.settings, told)
+        found = reference.evaluate(subject.beside(real).draw(self.team, self.device, told))
         return with_likelihood(found, subject.run, self.likelihood) if self.likelihood else found
 
     def curve(self, subject: Subject, samplers: Sequence[Sampler], counts: Sequence[int], told: Told) -> Curve:
@@ -80,48 +107,37 @@ class Job:
         metric = (self.settings.metrics or (KID() if extractor.learned else SlicedWasserstein(),))[0]
         one = Settings((extractor,), (metric,), self.settings.sets)
         reference = self._made_ready(real, floor, one, told)
+        subject = subject.beside(real)
         points = tuple(measure(subject, reference, asked))
         about = subject.about()
         kept = {
             key: about[key] for key in ("run", "model", "weights", "guidance", "clip", "classes", "seed", "precision")
         }
         protocol = {"samples": {"source": "its own samples", "n": subject.n, **kept}, **reference.protocol}
-        return Curve(protocol, points, {"threads": torch.get_num_threads(), "device": str(self.device)})
-
-    def _of(self, subject: Subject, told: Told) -> Reference:
-        """The reference of a run, made ready."""
-        real, floor = self._real(subject)
-        return self._made_ready(real, floor, self.settings, told)
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        return Curve(protocol, points, {"threads": torch.get_num_threads(), "device": str(self.device), "date": date})
 
     def _real(self, subject: Subject) -> tuple[Collection, Collection | None]:
         """Real examples to judge a run by, and those for the floor."""
         if self.reference is not None:
             return self.reference, None
-        own = of_run(subject.run, self.references, subject.n, subject.seed)
+        own = of_run(subject.run, self.references, subject.n)
         return own.train, own.held_out
 
     def _made_ready(self, real: Collection, floor: Collection | None, settings: Settings, told: Told) -> Reference:
         return Reference(real, settings, floor, self.team, self.device, told)
 
-    def _judged(self, made: Collection, reference: Reference) -> Evaluation:
+    def _paired(self, made: Collection, reference: Reference, pair: Pair) -> Evaluation:
         """The numbers of samples, those of their captions among them."""
-        found = reference.evaluate(made)
-        if self.pair is None:
-            return found
-        if not made.captions:
-            raise ValueError(
-                f"{made.source} has no captions to judge: write metadata.jsonl with file_name and text, or image.txt "
-                "beside each image"
-            )
-        from reverie.evaluation.pairs import from_text
         from reverie.evaluation.pairs.scores import AMONG, scores
 
-        pair = from_text(self.pair)
         opened = pair.open(reference.real, self.device)
         # A pair that has learnt from the reference knows it too well to tell by it what perfect samples would get.
         floor = reference.floor if pair.learns else reference.floor or reference.real
         numbers = scores(opened, made, floor, self.team, self.device, self.settings.sets)
-        about = {**config.to_data(pair), "digest": opened.digest, "among": AMONG, **opened.about}
+        told = {"digest": opened.digest, "captions": reference.real.captions_digest, "among": AMONG}
+        about = {**config.to_data(pair), **told, **opened.about}
+        found = reference.evaluate(made)
         return replace(found, numbers=found.numbers + numbers, protocol={**found.protocol, "pair": about})
 
 

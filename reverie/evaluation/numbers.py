@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from reverie.config import Plain
 FORMAT = 1
 FOLDER = "evaluation"
 """Of a run: one JSON file an evaluation."""
-SIDES = ("samples",)
-"""The parts of a protocol that tell what was judged, not how."""
+SIDES = ("samples", "floor")
+"""The parts of a protocol that change no comparison: what was judged, and what perfect samples are shown by."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,12 @@ class Number:
     """One number, of all samples, with its spread."""
 
     name: str
-    """The kind of a metric, or `bits_per_dim`, ..."""
+    """The kind of a metric, or `bits_per_dim`, ...; one in the features of an extractor has it."""
     title: str
     value: float
     extractor: str = ""
-    """The kind of the extractor in whose features it was measured; empty where there is none."""
+    """The extractor in whose features it was measured, by its kind, with more where an evaluation has several of that
+    kind; empty where there is none."""
     better: str = "lower"
     """lower, higher or neither"""
     unit: str = ""
@@ -41,6 +42,9 @@ class Number:
     """The same number of real examples that are not in the reference: what perfect samples would get."""
     floor_n: int | None = None
     """How many those were."""
+    matched: float | None = None
+    """The same number of as many samples, beside the real examples that the floor is beside: what can be compared with
+    it. None where it is `value` itself."""
     note: str = ""
     """What a reader must know, such as the bias."""
 
@@ -91,8 +95,17 @@ class Evaluation:
         return {"format": FORMAT, "id": self.id, **config.to_data(self)}
 
 
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, but for those that come again, which are numbered.
+
+    >>> distinct(["pixels", "values", "pixels"])
+    ('pixels', 'values', 'pixels 2')
+    """
+    return tuple(f"{name} {again + 1}" if (again := names[:i].count(name)) else name for i, name in enumerate(names))
+
+
 def protocol_id(protocol: Mapping[str, Plain]) -> str:
-    """A hash of a protocol less what was judged, and less where a file lies whose digest is told."""
+    """A hash of a protocol less what was judged and the floor, and less where a file lies whose digest is told."""
     kept = {key: _placeless(value) for key, value in protocol.items() if key not in SIDES}
     kept["n"] = protocol.get("samples", {}).get("n")
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
@@ -122,6 +135,12 @@ def read(path: Path) -> Evaluation:
         plain = {key: dict(data.get(key) or {}) for key in ("protocol", "about")}
         numbers = tuple(config.from_data(Number, d, "numbers") for d in data.get("numbers") or ())
         left_out = tuple(config.from_data(LeftOut, d, "left_out") for d in data.get("left_out") or ())
-    except (TypeError, ValueError) as error:
+        for key in ("samples", "reference"):
+            told = plain["protocol"].get(key, {})
+            if not isinstance(told, dict) or type(told.get("n", 0)) is not int:
+                raise ValueError(f"its {key} are no table with a whole number n")
+        evaluation = Evaluation(plain["protocol"], numbers, left_out, plain["about"])
+        protocol_id(evaluation.protocol)  # what reads it asks for that later
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
-    return Evaluation(plain["protocol"], numbers, left_out, plain["about"])
+    return evaluation

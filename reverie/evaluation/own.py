@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reverie.config import Plain
 from reverie.data import Data
 from reverie.data.base import Distance
 from reverie.evaluation.collection import Collection
@@ -53,6 +54,11 @@ class OwnDistance(Metric):
     @property
     def name(self) -> str:
         return self.distance.name
+
+    @property
+    def protocol(self) -> dict[str, Plain]:
+        """Its name; the settings are those of the data."""
+        return {"kind": self.name}
 
     @property
     def title(self) -> str:  # type: ignore[override]

@@ -5,6 +5,8 @@ Letters in shapes: N examples, K classes, ... one example.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from reverie.data import Data, Examples, Folder, resolve
 from reverie.data.captions import captions
 from reverie.data.decoding import Channels, Resize
 from reverie.evaluation.collection import Collection
+from reverie.evaluation.likelihood.chosen import labels_in, source_of
 from reverie.runs import Run, check_data
 
 CHOSEN = 5
@@ -36,26 +39,61 @@ class Picture:
         return {} if self == Picture() else {"read": {k: config.to_data(v) for k, v in given.items() if v is not None}}
 
 
-def read(text: str | Path, picture: Picture | None = None, most: int | None = None, seed: int = 0) -> Collection:
+def check_picture(picture: Picture, given: Sequence[str | Path]) -> None:
+    """Refuse settings of a picture where no folder of images is given that they could be of.
+
+    Raises:
+        ValueError: none of what is given is such a folder, or there is no such data.
+    """
+    if picture == Picture() or any(isinstance(resolve(str(text)), Folder) for text in given):
+        return
+    told = f"{' and '.join(map(str, given))} {'are' if len(given) > 1 else 'is'} none" if given else "none is given"
+    raise ValueError(f"size, resize and channels say how a folder of images is read; {told}")
+
+
+def printable(path: str | Path) -> str:
+    """A path that UTF-8 can write, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read(
+    text: str | Path, picture: Picture | None = None, most: int | None = None, seed: int = 0, captioned: bool = False
+) -> Collection:
     """The examples that a word or a path stands for: a built-in name, a folder of images, a .npy or .npz file.
 
     Args:
         text: as for `reverie train`.
-        picture: how a folder of images is read.
+        picture: how it is read, if it is a folder of images.
         most: how many are taken, if there are more; drawn without replacement.
         seed: of that choice.
+        captioned: whether captions are read, where there are any.
 
     Raises:
         ValueError: there is nothing to read, or it cannot be read.
     """
-    picture = Picture() if picture is None else picture
-    data = resolve(str(text))
-    if isinstance(data, Folder):
+    data, read_as = resolve(str(text)), Picture()
+    if isinstance(data, Folder) and picture is not None:
         data = replace(data, size=picture.size, resize=picture.resize, channels=picture.channels)
-    elif picture != Picture():
-        raise ValueError(f"size, resize and channels say how a folder of images is read; {text} is {data.kind}")
+        read_as = picture
     examples = data.load()
-    return collected(examples, np.arange(len(examples)), str(text), picture.told(), most, seed, data)
+    rows, told = chosen(np.arange(len(examples)), most, seed)
+    return collected(examples, rows, printable(text), {**read_as.told(), **told}, data, captioned)
+
+
+def chosen(rows: np.ndarray, most: int | None, seed: int) -> tuple[np.ndarray, dict[str, Plain]]:
+    """At most so many of these rows, in increasing order, and what the protocol should say of the choice.
+
+    Args:
+        rows: those to choose from.
+        most: how many are taken, if there are more; drawn without replacement.
+        seed: of that choice.
+    """
+    available = len(rows)
+    if most is None or most >= available:
+        return rows, {}
+    key = np.random.SeedSequence((seed, CHOSEN, available))
+    taken = np.sort(rows[np.random.Generator(np.random.Philox(key)).permutation(available)[:most]])
+    return taken, {"available": available, "choice_seed": seed}
 
 
 def collected(
@@ -63,28 +101,24 @@ def collected(
     rows: np.ndarray,
     source: str,
     about: dict[str, Plain],
-    most: int | None = None,
-    seed: int = 0,
     data: Data | None = None,
+    captioned: bool = False,
 ) -> Collection:
-    """Some of these rows of a source of data, in increasing order.
+    """These rows of a source of data.
 
     Args:
         examples: all that the source holds.
-        rows: those to choose from.
+        rows: which of them.
         source: what they are, in a few words.
         about: what else the protocol should say of them.
-        most: how many are taken, if there are more; drawn without replacement.
-        seed: of that choice.
-        data: the source, whose captions are read where it has any.
+        data: the source.
+        captioned: whether its captions are read, where it has any.
+
+    Raises:
+        ValueError: some examples have a caption that is asked for, and some do not.
     """
-    available = len(rows)
-    if most is not None and most < available:
-        key = np.random.SeedSequence((seed, CHOSEN, available))
-        rows = np.sort(rows[np.random.Generator(np.random.Philox(key)).permutation(available)[:most]])
-        about = {**about, "available": available, "choice_seed": seed}
     told: tuple[str, ...] = ()
-    if isinstance(data, Folder) and examples.sources:
+    if captioned and isinstance(data, Folder) and examples.sources:
         found = captions(Path(data.path).expanduser(), examples.sources)
         told = tuple(found[i] for i in rows) if found else ()
     if examples.skipped:
@@ -132,8 +166,21 @@ def of_run(
         recipe.data.split(examples, recipe.train.validation, recipe.train.seed),
         config.in_words(recipe.data),
     )
-    train = collected(examples, split.train, source, {"split": "train"}, most, seed, recipe.data)
+    rows, told = chosen(split.train, most, seed)
+    train = collected(examples, rows, source, {"split": "train", **told}, recipe.data)
     if len(split.validation) == 0:
         return OfRun(train, None)
-    about: dict[str, Plain] = {"split": "validation"}
-    return OfRun(train, collected(examples, split.validation, source, about, held_out, seed, recipe.data))
+    rows, told = chosen(split.validation, held_out, seed)
+    return OfRun(train, collected(examples, rows, source, {"split": "validation", **told}, recipe.data))
+
+
+def others_of_run(run: Run, text: str) -> Collection:
+    """Real examples that a run was not trained on, by a word or a path; read as the run's own data are.
+
+    Raises:
+        ValueError: there is nothing to read, or it has not the labels that the run was trained with.
+    """
+    data = source_of(run, text)
+    examples = data.load()
+    found = collected(examples, np.arange(len(examples)), printable(text), {}, data)
+    return replace(found, labels=labels_in(run, examples), classes=run.classes) if run.classes else found

@@ -6,7 +6,7 @@ Letters in shapes: N samples.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from reverie.config import Plain
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.drawing import draw
 from reverie.evaluation.evaluate import Told
+from reverie.evaluation.frequencies import counts_in, in_proportion
 from reverie.evaluation.team import Team
 from reverie.faster import Precision, cast, checked_precision
 from reverie.recipe import Sampling
@@ -38,9 +39,11 @@ class Subject:
     sampling: Sampling
     n: int = 1500
     labels: tuple[int | str | None, ...] | None = None
-    """Classes to be used in turn; all of them unless given."""
+    """Classes to be used in turn; unless given all of them, in turn or as `counts` says."""
     seed: int = 0
     precision: Precision = "no"
+    counts: tuple[int, ...] | None = None
+    """How often each class occurs in the real examples: samples are of classes in that proportion."""
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.seed < 0:
@@ -56,7 +59,13 @@ class Subject:
 
     def classes(self) -> tuple[int | None, ...]:
         """The class of each of the N samples."""
+        if self.labels is None and self.counts is not None and self.run.classes:
+            return in_proportion(self.counts, self.n)
         return self.run.labels_for(self.n, self.labels)
+
+    def beside(self, real: Collection) -> Subject:
+        """The same, with classes as often as these real examples have them, where no classes were asked for."""
+        return replace(self, counts=counts_in(real, self.run.classes)) if self.run.classes else self
 
     def network_evaluations(self) -> int:
         """How often a sample makes the sampler ask for a denoised example; guidance makes two calls of one."""
@@ -77,11 +86,18 @@ class Subject:
             "evaluations": self.network_evaluations(),
             "guidance": self.sampling.guidance,
             "clip": self.sampling.clip,
-            "classes": "all in turn" if self.labels is None else [str(label) for label in self.labels],
+            "classes": self._classes_told(),
             "seed": self.seed,
             "precision": self.precision,
             "quantization": "rounded to 8 bits" if run.facts.image else "none",
         }
+
+    def _classes_told(self) -> Plain:
+        if self.labels is not None:
+            return [str(label) for label in self.labels]
+        if not self.run.classes:
+            return "none"
+        return "all in turn" if self.counts is None else "as often as in the reference"
 
     def draw(
         self,

@@ -1,4 +1,4 @@
-"""A report of a run as one HTML page and a model card, and a comparison of several runs."""
+"""A report of a run as one HTML page and a model card, one of samples, and a comparison of several runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reverie.files import write_text
-from reverie.report import card, comparison, sections, writing
+from reverie.report import card, comparison, samples, sections, writing
 from reverie.report.comparison import Comparison
 from reverie.report.found import gather
 from reverie.report.history import Damage
+from reverie.report.samples import Judged
 from reverie.runs import Run
 
 FILE = "report.html"
@@ -49,6 +50,23 @@ def report(run: Run, out: Path | None = None, date: str | None = None) -> Writte
     if ours:
         write_text(own, card.card(found))
     return Written(path, own if ours else None, tuple(Damage(*d) for d in made.damage))
+
+
+def report_samples(found: Judged, out: Path, date: str | None = None) -> Path:
+    """Write the page of samples of any origin; its path.
+
+    Args:
+        found: the samples and what was found about them.
+        out: where the page goes.
+        date: the page's, in words; now unless given.
+
+    Raises:
+        ValueError: a page that is not to end in .html.
+        OSError: the page cannot be written.
+    """
+    path = checked(out)
+    write_text(path, writing.page(samples.page(found, _now() if date is None else date)))
+    return path
 
 
 def compare(runs: list[Run], out: Path, date: str | None = None) -> Comparison:

@@ -10,11 +10,11 @@ from typing import Any
 from reverie import config
 from reverie.data import built_in
 from reverie.evaluation.numbers import Evaluation
-from reverie.report import commands, sections, writing, yaml
+from reverie.report import bits, commands, sections, stopped, writing, yaml
 from reverie.report.found import Found
 from reverie.report.history import finite
-from reverie.report.measured import measured_in, newest, value_of
-from reverie.report.words import NONE, moment, with_error
+from reverie.report.measured import drawn, measured_in, of_samples, ranked, value_of
+from reverie.report.words import NONE, moment
 from reverie.report.writing import plain
 from reverie.runs import SAMPLES
 from reverie.version import __version__
@@ -47,6 +47,7 @@ def card(found: Found) -> str:
             "process": plain(sections.process(found)),
             "sampling": plain(sections.sampling(found)),
             "average": plain(run.average or ""),
+            "early": plain(stopped.told(found)),
             "sheet": f"{SAMPLES}/{found.sheets[steps[-1]].name}" if steps else "",
             "sheet_step": f"{steps[-1]:,}" if steps else "",
             "parts": _parts(found),
@@ -55,7 +56,7 @@ def card(found: Found) -> str:
             "path": json.dumps(found.name),
             "gives": f"{'uint8' if facts.image else 'float32'}, of shape (16, {', '.join(map(str, facts.shape))})",
             "limits": LIMITS.format(what=what),
-            "evaluations": [_evaluation(name, one) for name, one in newest(found.evaluations)],
+            "evaluations": [_evaluation(name, one) for name, one in ranked(found.evaluations)],
             "unmeasured": "No samples of it have been compared with real examples.",
             "likelihoods": _likelihoods(found),
             "audit": _audit(found),
@@ -108,9 +109,9 @@ def _task(found: Found) -> dict[str, str]:
 
 
 def _results(found: Found) -> list[dict[str, Any]]:
-    """The newest evaluation's result: the front matter sums up, the text has them all."""
+    """The main evaluation's result, the primary number first: the front matter sums up, the text has them all."""
     results = []
-    for _, one in newest(found.evaluations)[:1]:
+    for _, one in ranked(found.evaluations)[:1]:
         source = (one.protocol.get("reference") or {}).get("source")
         name = str(source or sections.source(found))
         metrics = [
@@ -118,7 +119,7 @@ def _results(found: Found) -> list[dict[str, Any]]:
                 "type": n.name, "name": measured_in(n), "value": n.value,
                 "args": {"protocol": one.id} | ({"standard_error": n.error} if n.error is not None else {}),
             }
-            for n in one.numbers
+            for n in of_samples(one)
         ]  # fmt: skip
         if metrics:
             results.append({"task": _task(found), "dataset": {"name": name, "type": name}, "metrics": metrics})
@@ -128,18 +129,17 @@ def _results(found: Found) -> list[dict[str, Any]]:
 def _bits(found: Found) -> list[dict[str, Any]]:
     """A result for each measurement of the likelihood."""
     results = []
-    for data in found.likelihoods.values():
-        protocol = _table(data.get("protocol"))
+    names = {"bound": "bits per dimension, variational bound", "ode": "bits per dimension, flow ODE"}
+    for one in bits.measured(found):
         metrics = []
-        for key, name in (("bound", "bits per dimension, variational bound"), ("ode", "bits per dimension, flow ODE")):
-            value, error = (_table(data.get(key)).get(k) for k in ("bits_per_dim", "standard_error"))
-            if finite(value):
-                args = {"standard_error": error} if finite(error) else {}
-                metrics.append({"type": "bits_per_dim", "name": name, "value": value, "args": args})
+        for key, (value, error) in one.values.items():
+            args = {} if error is None else {"standard_error": error}
+            metrics.append({"type": "bits_per_dim", "name": names[key], "value": value, "args": args})
         if metrics:
-            dataset = {"name": str(protocol.get("data") or sections.source(found)), "type": found.run.recipe.data.kind}
-            if protocol.get("split"):
-                dataset["split"] = str(protocol["split"])
+            name = str(one.protocol.get("data") or sections.source(found))
+            dataset = {"name": name, "type": found.run.recipe.data.kind}
+            if one.protocol.get("split"):
+                dataset["split"] = one.split
             results.append({"task": _task(found), "dataset": dataset, "metrics": metrics})
     return results
 
@@ -161,26 +161,22 @@ def _evaluation(name: str, one: Evaluation) -> dict[str, Any]:
             plain(cell)
             for cell in (n.title, n.extractor or NONE, value_of(n, n.value, n.error), value_of(n, n.floor), n.better)
         ]
-        for n in one.numbers
+        for n in of_samples(one)
     ]
-    notes = [plain(f"{title}: {note}") for title, note in one.notes]
-    return {"name": plain(name), "about": plain(about), "id": one.id, "rows": rows, "notes": notes}
+    notes = [plain(f"{n.title}: {n.note}") for n in of_samples(one) if n.note]
+    return {
+        "name": plain(drawn(one)),
+        "file": plain(name),
+        "about": plain(about),
+        "id": one.id,
+        "rows": rows,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
 def _likelihoods(found: Found) -> list[list[str]]:
-    rows = []
-    for name, data in found.likelihoods.items():
-        told = _table(data.get("protocol"))
-        values = [_table(data.get(key)) for key in ("bound", "ode")]
-        if any(finite(v.get("bits_per_dim")) for v in values):
-            bits = [
-                with_error(v["bits_per_dim"], v.get("standard_error")) if finite(v.get("bits_per_dim")) else NONE
-                for v in values
-            ]
-            rows.append(
-                [plain(c) for c in (name, str(told.get("split", NONE)), str(told.get("examples", NONE)), *bits)]
-            )
-    return rows
+    known = [one for one in bits.measured(found) if one.values]
+    return [[plain(c) for c in (o.name, o.split, o.examples, *map(o.said, bits.KEYS))] for o in known]
 
 
 def _audit(found: Found) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reverie.plots import COLOURS, INK
-from reverie.report.history import History, Levels, Series
+from reverie.report.history import History, Judged, Levels, Series
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -140,15 +140,50 @@ class Drawer:
 
     def judged(self, history: History) -> list[Panel]:
         """The evaluations during training."""
-        found = []
-        for one in history.evaluations:
-            note = f"Protocol {one.protocol}." if one.protocol else ""
-            found.append(self.lines(one.metric, [Curve(one.metric, one.series)], note=note))
-        return [panel for panel in found if panel is not None]
+        return [self._judged(one) for one in history.evaluations if len(one.series)]
+
+    def _judged(self, one: Judged) -> Panel:
+        """Values with their errors, a line for real examples, a ring on the best."""
+        name, better, unit = _known(one.metric)
+        title = name + (f" in {one.extractor}" if one.extractor else "") + (", %" if unit == "%" else "")
+        title += f", {better} is better" if better in ("lower", "higher") else ""
+        scale = 100.0 if unit == "%" else 1.0
+        values, errors = ([scale * v for v in part] for part in (one.series.values, one.errors))
+        figure, axes = _axes("step")
+        axes.errorbar(
+            one.series.steps, values, errors or None, color=COLOURS[0], fmt="o-", linewidth=2.0, markersize=4,
+            elinewidth=1.2, capsize=2.5,
+        )  # fmt: skip
+        legend = []
+        if one.floor is not None:
+            axes.axhline(scale * one.floor, color=COLOURS[1], linestyle="--", linewidth=1.4)
+            legend = [Swatch("samples", COLOURS[0]), Swatch("real examples", COLOURS[1], dashed=True)]
+        if one.best in one.series.steps:
+            at = one.series.steps.index(one.best)
+            axes.plot([one.best], [values[at]], "o", markersize=12, markerfacecolor="none", markeredgecolor=INK)
+        known = [*values, *([] if one.floor is None else [scale * one.floor])]
+        if min(known) > 0 and max(known) / min(known) > 20:
+            _logarithmic(axes)
+        note = [f"{one.n:,} samples each"] if one.n else []
+        note += ["bars are standard errors"] * bool(errors) + ["the ring is the best"] * (one.best is not None)
+        note += [f"protocol {one.protocol}"] * bool(one.protocol)
+        text = "; ".join(note)
+        said = f"{text[:1].upper()}{text[1:]}." if note else ""
+        return Panel(title, self._svg(figure, title), tuple(legend), said)
 
     def _svg(self, figure: Figure, title: str) -> Markup:
         self.drawn += 1
         return inline(figure, f"p{self.drawn}", title)
+
+
+def _known(metric: str) -> tuple[str, str, str]:
+    """Title, which values are better, and the unit of a metric; its own name where it is unknown."""
+    from reverie.config import registered
+    from reverie.evaluation.metrics import Metric
+
+    kind = registered(Metric).get(metric)
+    found = tuple(str(getattr(kind, key, "")) for key in ("title", "better", "unit"))
+    return found[0] or metric, found[1], found[2]
 
 
 def spread(values: Sequence, most: int) -> list:  # type: ignore[type-arg]  # of anything

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +21,9 @@ from reverie.report.charts import Curve, Drawer, Panel, Swatch
 from reverie.report.found import Found
 from reverie.report.history import Damage
 from reverie.report.images import Still, opened, stills
-from reverie.report.measured import measured_in, value_of
+from reverie.report.measured import drawn, measured_in, of_samples, value_of, with_arrow
 from reverie.report.views import Block, Folded, Heading, Missing, Page, Panels, Pictures, Section, Table, Text
-from reverie.report.words import NONE, duration, number, plural, rows, settings, shape
+from reverie.report.words import LEGEND, NONE, duration, number, plural, rows, said, settings, shape
 from reverie.training.needs import counted
 from reverie.version import __version__
 
@@ -84,12 +85,9 @@ class Comparison:
     @cached_property
     def differences(self) -> tuple[tuple[str, ...], ...]:
         """Settings in which not all runs agree: dotted key, then a value a run."""
-        each = [dict(settings(config.to_data(one.run.recipe))) for one in self.found]
-        keys = list(dict.fromkeys(key for told in each for key in told))
         order = [field.name for field in dataclasses.fields(Recipe)]
-        keys.sort(key=lambda key: order.index(key.partition(".")[0]))
-        found = [(key, *(told.get(key, NONE) for told in each)) for key in keys]
-        return tuple(row for row in found if len(set(row[1:])) > 1)
+        found = _differing([config.to_data(one.run.recipe) for one in self.found], "")
+        return tuple(sorted(found, key=lambda row: order.index(row[0].partition(".")[0])))
 
     @property
     def same_losses(self) -> bool:
@@ -99,15 +97,25 @@ class Comparison:
 
     @cached_property
     def protocols(self) -> dict[str, list[tuple[str, Evaluation | None]]]:
-        """For each protocol, the newest evaluation by it of each run, None where there is none."""
+        """For each protocol, an evaluation by it of each run, None where there is none.
+
+        Of several by one protocol it is the newest whose samples were drawn as others' were, else the newest.
+        """
         ids = list(dict.fromkeys(e.id for one in self.found for e in one.evaluations.values()))
-        return {i: [(name, _newest(one, i)) for name, one in self.named] for i in ids}
+        return {i: list(zip(self.names, _alike([_by(one, i) for one in self.found]), strict=True)) for i in ids}
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """For each protocol that at least two runs were judged by, their numbers."""
         shared = {i: es for i, es in self.protocols.items() if sum(e is not None for _, e in es) > 1}
         return {i: _numbers([e for _, e in es], self.names) for i, es in shared.items()}
+
+    def _drawn(self, protocol: str) -> str:
+        """How the samples of a table came about, run by run."""
+        each = [(name, drawn(e)) for name, e in self.protocols[protocol] if e is not None]
+        if len({words for _, words in each}) == 1:
+            return f"Each of {each[0][1]}."
+        return f"{'; '.join(f'{name}: {words}' for name, words in each)}."
 
     @property
     def alone(self) -> tuple[str, ...]:
@@ -167,7 +175,7 @@ class Comparison:
     def _evaluation(self) -> list[Block]:
         blocks: list[Block] = []
         for i, table in self.tables.items():
-            blocks += [Heading(f"Protocol {i}"), table]
+            blocks += [Heading(f"Protocol {i}"), Text(self._drawn(i)), table]
             one = next(e for _, e in self.protocols[i] if e is not None)
             blocks.append(Folded("Protocol", tuple(rows({k: v for k, v in one.protocol.items() if k != "samples"}))))
         if self.tables:
@@ -229,8 +237,36 @@ def _meaning(one: Found) -> list[Mapping[str, Any]]:
     return [config.to_data(part) for part in (recipe.loss, recipe.schedule, recipe.parameterization, recipe.space)]
 
 
-def _newest(one: Found, protocol: str) -> Evaluation | None:
-    return next((e for e in reversed(list(one.evaluations.values())) if e.id == protocol), None)
+def _differing(each: Sequence[Any], where: str) -> Iterator[tuple[str, ...]]:
+    """Dotted key and values in words where plain data differ; parts of several kinds in one row."""
+    if all(one == each[0] for one in each):
+        return
+    tables = [one for one in each if isinstance(one, Mapping)]
+    if len(tables) < len(each) or len({one.get("kind") for one in tables}) > 1:
+        told = [_word(one) for one in each]
+        if len(set(told)) > 1:
+            yield where, *told
+        return
+    for key in dict.fromkeys(key for one in tables for key in one):
+        yield from _differing([one.get(key) for one in tables], f"{where}.{key}" if where else key)
+
+
+def _word(value: object) -> str:
+    """A setting: a part by its kind and settings."""
+    if isinstance(value, Mapping):
+        return said(value)
+    return dict(settings({"": value})).get("", NONE)
+
+
+def _by(one: Found, protocol: str) -> list[Evaluation]:
+    """The evaluations of a run by a protocol, the newest first."""
+    return [e for e in reversed(list(one.evaluations.values())) if e.id == protocol]
+
+
+def _alike(each: Sequence[Sequence[Evaluation]]) -> list[Evaluation | None]:
+    """One of each, drawn as most others are where there are several."""
+    known = Counter(words for some in each for words in {drawn(e) for e in some})
+    return [max(some, key=lambda e: known[drawn(e)], default=None) for some in each]
 
 
 def _styles(names: Sequence[str]) -> tuple[Swatch, ...]:
@@ -247,20 +283,19 @@ def _unlabelled(panel: Panel) -> Panel:
 
 def _numbers(evaluations: Sequence[Evaluation | None], names: Sequence[str]) -> Table:
     """A row a number, a column a run; the best of a row stands out where better is said."""
-    keys = list(dict.fromkeys((n.name, n.extractor) for e in evaluations if e is not None for n in e.numbers))
+    keys = list(dict.fromkeys((n.name, n.extractor) for e in evaluations if e is not None for n in of_samples(e)))
     table, strong = [], set()
     for r, key in enumerate(keys):
         found = [_of(e, key) for e in evaluations]
         known = [n for n in found if n is not None]
-        floor = next((n for n in known if n.floor is not None), None)
+        floors = {n.floor: value_of(n, n.floor) for n in known if n.floor is not None}
         cells = [NONE if n is None else value_of(n, n.value, n.error) for n in found]
-        table.append(
-            (measured_in(known[0]), *cells, NONE if floor is None else value_of(floor, floor.floor), known[0].better)
-        )
+        title = with_arrow(measured_in(known[0]), known[0].better)
+        table.append((title, *cells, " or ".join(floors.values()) or NONE))
         if known[0].better in ("lower", "higher") and len(known) > 1:
             best = (min if known[0].better == "lower" else max)(n.value for n in known)
             strong |= {(r, 1 + i) for i, n in enumerate(found) if n is not None and n.value == best}
-    return Table(("", *names, "real examples get", "better"), tuple(table), words=1, strong=frozenset(strong))
+    return Table(("", *names, "real examples get"), tuple(table), strong=frozenset(strong), note=LEGEND)
 
 
 def _of(one: Evaluation | None, key: tuple[str, str]) -> Number | None:

@@ -78,8 +78,8 @@ def draw(run: Run) -> Denoising:
     ends = decoded[0], decoded[-1]
     return Denoising(
         tuple(_label(run, step, times) for step in shown),
-        _pictures(decoded, ends, run.facts, known),
-        _pictures(predicted, ends, run.facts, known),
+        pictures_of(decoded, ends, run.facts, known),
+        pictures_of(predicted, ends, run.facts, known),
         max(scales) > 1.01,
         len(times) - 1,
     )
@@ -126,7 +126,7 @@ def _label(run: Run, step: int, times: Tensor) -> str:
 # --------------------------------------------------------------------------------------- drawing
 
 
-def _pictures(
+def pictures_of(
     frames: Sequence[np.ndarray],
     ends: tuple[np.ndarray, np.ndarray],
     facts: Facts,

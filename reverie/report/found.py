@@ -41,7 +41,8 @@ class Found:
         run: itself.
         history: of its training.
         evaluations: by the name of their file, the newest last.
-        likelihoods, curves: what their files say, by name.
+        likelihoods: what their files say, by name.
+        curves: what their files say, by name, the newest last.
         audits: by the name of their file, the newest last.
         tunings: of the present weights.
         pictures: PNG files of the folders `PICTURED`, by folder.
@@ -97,7 +98,7 @@ def gather(run: Run) -> Found:
         told,
         _dated(_all(folder / numbers.FOLDER, damage, _evaluation)),
         _all(folder / LIKELIHOOD, damage, _json),
-        _all(folder / CURVES, damage, _json),
+        _dated(_all(folder / CURVES, damage, _json)),
         _dated(_all(folder / findings.FOLDER, damage, _audit)),
         _tunings(run, damage),
         {name: tuple(sorted((folder / name).glob("*.png"))) for name in PICTURED},
@@ -110,7 +111,7 @@ def _guarded(where: str, damage: list[Damage], read: Callable[[Path], Read | Non
     """What is read from a path, or None and a word of the damage."""
     try:
         return read(path)
-    except (ValueError, OSError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, OSError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         text = " ".join(str(error).split()).replace(f"{path} ", "it ", 1)
         damage.append(Damage(where, text or type(error).__name__))
         return None
@@ -130,7 +131,8 @@ def _dated(found: Mapping[str, Read]) -> dict[str, Read]:
     """In the order of their dates."""
 
     def key(item: tuple[str, Any]) -> tuple[str, str]:
-        return str(item[1].about.get("date", "")), item[0]
+        about = item[1].get("about") if isinstance(item[1], dict) else item[1].about
+        return str(about.get("date", "")) if isinstance(about, Mapping) else "", item[0]
 
     return dict(sorted(found.items(), key=key))
 
@@ -169,7 +171,10 @@ def _json(path: Path) -> dict[str, Any]:
     """
     if path.stat().st_size > LARGEST:
         raise ValueError(f"it has {path.stat().st_size:,} bytes, which is too much for a summary")
-    return config.read_file(path)
+    plain = config.read_file(path)
+    if not isinstance(plain.get("points", []), list):
+        raise ValueError("its points are no list")
+    return plain
 
 
 def _tunings(run: Run, damage: list[Damage]) -> tuple[Tuning, ...]:

@@ -64,6 +64,15 @@ class Judged:
     metric: str
     protocol: str
     series: Series
+    errors: tuple[float, ...] = ()
+    """Standard errors of the values, 0 where they are unknown; empty where all are."""
+    floor: float | None = None
+    """The same number of real examples."""
+    best: int | None = None
+    """The step of the best one."""
+    extractor: str = ""
+    n: int | None = None
+    """Samples of each."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,35 @@ class History:
                 step = told.get("step")
                 step = step if type(step) is int else line["step"]
                 found.setdefault((metric or "evaluation", protocol), {})[step] = told["value"]
-        return tuple(Judged(*key, _series(values)) for key, values in found.items())
+        return tuple(self._judged(*key, _series(values)) for key, values in found.items())
+
+    def _judged(self, metric: str, protocol: str, series: Series) -> Judged:
+        """What else the lines say of evaluations."""
+        mine = []
+        for line in self.lines:
+            for told in _tables(line.get("evaluation")):
+                if (str(told.get("metric") or "") or "evaluation", str(told.get("protocol") or "")) == (
+                    metric,
+                    protocol,
+                ):
+                    mine.append({"step": line["step"], **told})
+        errors = {one["step"]: one["error"] for one in mine if finite(one.get("error"))}
+        floors = [one["floor"] for one in mine if finite(one.get("floor"))]
+        best = [one["step"] for one in mine if one.get("best") is True]
+        known = [line["protocol"] for line in self.lines if isinstance(line.get("protocol"), dict)]
+        counts = [
+            t["samples"].get("n") for t in known if t.get("id") == protocol and isinstance(t.get("samples"), dict)
+        ]
+        return Judged(
+            metric,
+            protocol,
+            series,
+            tuple(float(errors.get(step, 0.0)) for step in series.steps) if errors else (),
+            floors[-1] if floors else None,
+            best[-1] if best else None,
+            str(mine[-1].get("extractor") or "") if mine else "",
+            next((n for n in counts if type(n) is int), None),
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -119,8 +156,11 @@ class History:
 
 
 def finite(value: object) -> TypeGuard[float]:
-    """Whether a value is a number, and no infinity or NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a number, no infinity or NaN, and not too large for a float."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def read(folder: Path) -> History:

@@ -1,65 +1,92 @@
-"""Sections of what was measured of a run: evaluation, likelihood, audit, tuning."""
+"""What sections of measurements share: values to the digits that they have, the pictures of a folder; and tuning.
+
+Letters in shapes: none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from reverie.audit import findings
-from reverie.audit.findings import Audit, Finding
-from reverie.evaluation import numbers
+from reverie.config import registered
+from reverie.evaluation.extractors import Extractor
 from reverie.evaluation.numbers import Evaluation, Number
 from reverie.report import commands
-from reverie.report.charts import Drawer
-from reverie.report.found import CURVES, LIKELIHOOD, Found
+from reverie.report.found import Found
 from reverie.report.history import Damage, finite
 from reverie.report.images import Still, opened, stills
-from reverie.report.views import (
-    Block,
-    Facts,
-    Folded,
-    Heading,
-    Missing,
-    Panels,
-    Pictures,
-    Section,
-    Table,
-    Text,
-    Verdict,
-)  # fmt: skip
-from reverie.report.words import NONE, moment, number, rows, said, with_error
+from reverie.report.views import Block, Folded, Heading, Missing, Pictures, Section, Table, Text
+from reverie.report.words import ARROWS, NONE, said, with_error
 
 ROOM = 280_000
 """Bytes of a picture that others drew."""
 MOST = 4
-"""Such pictures a section, and evaluations that are shown in full; the newest."""
+"""Such pictures a section; the newest."""
+LIKELIHOOD_NUMBERS = "bits_per_dim"
+"""How the names of numbers begin that are of the likelihood, not of samples."""
+PRIMARY = ("kid", "fid_infinity")
+"""Numbers that sum an evaluation up, in the features of a learned network; the first that there is."""
 
 
-def evaluation(found: Found, drawer: Drawer, damage: list[Damage]) -> Section:
-    """Numbers with their protocols, curves of quality against cost, and what was measured during training."""
-    blocks: list[Block] = []
-    during = drawer.judged(found.history)
-    if during:
-        blocks += [Heading("During training", "Averaged weights, by a small protocol."), Panels(tuple(during))]
-    for name, one in newest(found.evaluations)[:MOST]:
-        blocks += _evaluated(name, one)
-    if not found.evaluations:
-        text = "No samples of this run have been compared with real examples yet."
-        blocks.append(Missing(text, commands.with_run("evaluate", found.run)))
-    blocks += _pictures(found, numbers.FOLDER, damage)
-    for name, data in found.curves.items():
-        blocks += _curve(name, data)
-    blocks += _pictures(found, CURVES, damage)
-    if not found.curves:
-        text = "Quality against the cost of a sample has not been measured."
-        blocks.append(Missing(text, commands.with_run("evaluate", found.run, "--curve", "5,10,20,50")))
-    return Section("evaluation", "Evaluation", blocks)
+def ranked(evaluations: Mapping[str, Evaluation]) -> list[tuple[str, Evaluation]]:
+    """Name and evaluation: the main one first, which has the most samples and is the newest of these; then the newest.
+
+    >>> ranked({})
+    []
+    """
+    order = list(evaluations.items())[::-1]
+    if not order:
+        return []
+    main = max(order, key=lambda item: samples_of(item[1]) or 0)
+    return [main, *(item for item in order if item is not main)]
 
 
-def newest(evaluations: Mapping[str, Evaluation]) -> list[tuple[str, Evaluation]]:
-    """Name and evaluation, the newest first."""
-    return list(evaluations.items())[::-1]
+def samples_of(one: Evaluation) -> int | None:
+    """How many samples it is of, where it says so."""
+    n = (one.protocol.get("samples") or {}).get("n")
+    return n if type(n) is int else None
+
+
+def of_samples(one: Evaluation) -> tuple[Number, ...]:
+    """Its numbers about samples, the primary one first."""
+    found = [n for n in one.numbers if not n.name.startswith(LIKELIHOOD_NUMBERS)]
+    first = next((n for name in PRIMARY for n in found if n.name == name and _learned(n)), None)
+    return tuple(found) if first is None else (first, *(n for n in found if n is not first))
+
+
+def _learned(one: Number) -> bool:
+    """Whether its features are a network's."""
+    kind = registered(Extractor).get(one.extractor.partition(" ")[0])
+    return getattr(kind, "learned", False) is True
+
+
+def tile(one: Evaluation, number: Number) -> tuple[str, str, str]:
+    """Name, value and a few words more of a number of an evaluation."""
+    n = samples_of(one)
+    better = f"{number.better} is better" if number.better in ARROWS else ""
+    more = ", ".join(filter(None, (better, "" if n is None else f"{n:,} samples")))
+    return measured_in(number), value_of(number, number.value, number.error), more
+
+
+def drawn(one: Evaluation) -> str:
+    """How the samples came about, in words: 1,500 samples, adams, 20 steps, guidance 1.5."""
+    told = one.protocol.get("samples") or {}
+    n, sampler, weights = samples_of(one), told.get("sampler"), str(told.get("weights") or "")
+    words = ["samples" if n is None else f"{n:,} samples"]
+    if isinstance(sampler, Mapping):
+        words.append(str(sampler.get("kind", "")))
+    if finite(told.get("steps")):
+        words.append(f"{told['steps']} steps")
+    if finite(told.get("guidance")) and told["guidance"] != 1:
+        words.append(f"guidance {told['guidance']:g}")
+    if ", the best by" in weights:
+        words.append("best weights")
+    return ", ".join(word for word in words if word)
+
+
+def with_arrow(text: str, better: str) -> str:
+    """A name with an arrow that says which values are better."""
+    return f"{text} {ARROWS[better]}" if better in ARROWS else text
 
 
 def value_of(one: Number, value: float | None, error: float | None = None) -> str:
@@ -76,150 +103,27 @@ def measured_in(one: Number) -> str:
     return f"{one.title} ({one.extractor})" if one.extractor else one.title
 
 
-def _evaluated(name: str, one: Evaluation) -> Iterator[Block]:
-    made, real = ({**(one.protocol.get(key) or {})} for key in ("samples", "reference"))
-    note = f"protocol {one.id}" + (f", {moment(one.about['date'])}" if one.about.get("date") else "")
-    yield Heading(name, note)
-    if made.get("n") and real.get("n"):
-        yield Text(f"{made['n']:,} samples beside {real['n']:,} real examples.")
-    head = ("", "in features of", "value ± standard error", "real examples get", "better")
-    yield Table(
-        head,
-        tuple(
-            (n.title, n.extractor or NONE, value_of(n, n.value, n.error), value_of(n, n.floor), n.better)
-            for n in one.numbers
-        ),
-        left=2,
-        words=1,
-    )
-    for part in one.left_out:
-        where = f" ({part.extractor})" if part.extractor else ""
-        yield Text(f"Not measured: {part.name}{where}: {part.why}", quiet=True)
-    if one.notes:
-        yield Folded("How to read these numbers", one.notes)
-    yield Folded(f"Protocol {one.id}", (*rows(dict(one.protocol)), *rows(dict(one.about), "about")))
+def pictures(
+    found: Found, folder: str, damage: list[Damage], caption: Callable[[str], str], of: str | None = None
+) -> Iterator[Block]:
+    """The newest pictures of a folder.
 
-
-def _curve(name: str, data: Mapping[str, Any]) -> Iterator[Block]:
-    """Quality against cost, as the file has it."""
-    points = [p for p in data.get("points") or () if isinstance(p, dict) and isinstance(p.get("number"), dict)]
-    points = [p for p in points if finite(p["number"].get("value"))]
-    if not points:
-        return
-    first = points[0]["number"]
-    title = f"{first.get('title', 'quality')}, {first.get('extractor', '')}".rstrip(", ")
-    yield Heading(f"Quality against cost: {name}", f"protocol {data['id']}" if data.get("id") else "")
-    table = []
-    for p in points:
-        told, unit = p["number"], str(first.get("unit", ""))
-        sampler = f"{p.get('sampler', '?')}{', tuned' if p.get('tuned') else ''}"
-        costs = (number(p.get("evaluations")), number(p.get("steps")), number(p.get("seconds")))
-        table.append((sampler, *costs, with_error(told["value"], told.get("error"), unit)))
-    head = ("sampler", "evaluations", "steps", "seconds for 1,000", title)
-    yield Table(head, tuple(table))
-
-
-def likelihood(found: Found, damage: list[Damage]) -> Section:
-    """Bits per dimension."""
-    blocks: list[Block] = []
-    table, protocols = [], []
-    for name, data in found.likelihoods.items():
-        protocol = data.get("protocol")
-        told = protocol if isinstance(protocol, dict) else {}
-        values = [_bits(data.get(key)) for key in ("bound", "ode")]
-        if values == [NONE, NONE]:
-            damage.append(Damage(f"{LIKELIHOOD}/{name}.json", "it holds neither a bound nor a likelihood by the flow"))
-            continue
-        table.append((name, str(told.get("split", NONE)), str(told.get("examples", NONE)), *values))
-        protocols.append(Folded(f"Protocol of {name}", tuple(rows(told))))
-    if not table:
-        text = "The likelihood of held-out examples has not been measured."
-        return Section("likelihood", "Likelihood", [Missing(text, commands.with_run("likelihood", found.run))])
-    blocks.append(Text("Bits per dimension, with the standard error over the examples; lower is better."))
-    blocks.append(Table(("", "split", "examples", "variational bound", "flow ODE"), tuple(table), left=3))
-    return Section("likelihood", "Likelihood", [*blocks, *_pictures(found, LIKELIHOOD, damage), *protocols])
-
-
-def _bits(part: object) -> str:
-    if not isinstance(part, dict) or not finite(part.get("bits_per_dim")):
-        return NONE
-    error = part.get("standard_error")
-    return with_error(part["bits_per_dim"], error if finite(error) else None)
-
-
-# -------------------------------------------------------------------------------------- audit
-
-
-def audit(found: Found, damage: list[Damage]) -> Section:
-    """Whether the model memorises: the newest audit."""
-    if not found.audits:
-        text = "Nobody has looked yet whether this model copies its training examples."
-        return Section("audit", "Audit", [Missing(text, commands.with_run("audit", found.run))])
-    name, one = list(found.audits.items())[-1]
-    tone = {findings.MEMORISES: "bad", findings.NO_SIGN: "good"}.get(one.verdict.word, "neutral")
-    blocks: list[Block] = [Verdict(one.verdict.word, one.verdict.why, tone)]
-    head = ("", "in features of", "value", "95 % interval", "an honest model has", "p, adjusted", "n")
-    blocks.append(Table(head, tuple(_finding(f) for f in one.findings), left=2))
-    blocks += [Text(f"Not tested: {part.name}: {part.why}", quiet=True) for part in one.left_out]
-    if notes := tuple((f.title, f.note) for f in one.findings if f.note):
-        blocks.append(Folded("How to read these numbers", notes))
-    blocks += _pictures(found, findings.FOLDER, damage)
-    blocks += _levels(one)
-    blocks += _duplicates(one)
-    blocks.append(Folded(f"Protocol of {name}", (*rows(dict(one.protocol)), *rows(dict(one.about), "about"))))
-    if len(found.audits) > 1:
-        blocks.append(Text(f"The newest of {len(found.audits)} audits.", quiet=True))
-    return Section("audit", "Audit", blocks)
-
-
-def _finding(f: Finding) -> tuple[str, ...]:
-    def written(value: float | None) -> str:
-        return NONE if value is None else with_error(float(f"{value:.4g}"), None, f.unit)
-
-    interval = NONE if f.low is None or f.high is None else f"{written(f.low)} to {written(f.high)}"
-    p = f.adjusted if f.adjusted is not None else f.p
-    chance = NONE if p is None else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-    return f.title, f.space or NONE, written(f.value), interval, written(f.expected), chance, f"{f.n:,}"
-
-
-def _levels(one: Audit) -> Iterator[Block]:
-    """The gap between losses by noise level."""
-    if one.levels:
-        yield Heading("Loss by noise level, trained on and held out")
-        head = ("t", "trained on", "held out", "gap ± standard error", "area", "95 % interval", "p, adjusted")
-        yield Table(
-            head,
-            tuple(
-                (f"{v.t:.3g}", number(v.train), number(v.held_out), with_error(v.gap, v.error), f"{v.auc:.3f}",
-                 f"{v.low:.3f} to {v.high:.3f}", f"{v.p:.2g}")
-                for v in one.levels
-            ),
-        )  # fmt: skip
-
-
-def _duplicates(one: Audit) -> Iterator[Block]:
-    if (d := one.duplicates) is not None:
-        yield Facts(
-            (
-                ("identical training examples", number(d.identical)),
-                ("distinct ones that occur more than once", with_error(d.repeated, None, "%")),
-                (f"with a near twin, of {d.looked_at:,} looked at", with_error(d.twins, None, "%")),
-                ("near-copies among the samples", number(d.copied)),
-                ("of these explained by duplicates", number(d.explained)),
-            )
-        )
-
-
-def _pictures(found: Found, folder: str, damage: list[Damage]) -> Iterator[Block]:
-    """The newest pictures of a folder."""
+    Args:
+        found: the run.
+        folder: of it.
+        damage: gets those that cannot be read.
+        caption: of a picture, by the name of its file.
+        of: what these names begin with.
+    """
     made: list[tuple[Still, str]] = []
-    for path in sorted(found.pictures.get(folder, ()), key=_age)[-MOST:]:
+    known = [path for path in found.pictures.get(folder, ()) if of is None or path.stem.startswith(of)]
+    for path in sorted(known, key=_age)[-MOST:]:
         try:
             picture = opened(path)
         except ValueError as error:
             damage.append(Damage(f"{folder}/{path.name}", str(error)))
             continue
-        made.append((stills([picture], [path.stem], ROOM)[0], path.stem))
+        made.append((stills([picture], [caption(path.stem)], ROOM)[0], caption(path.stem)))
     if made:
         yield Pictures(tuple(made))
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING
 
-import torch
-
 from reverie import config
-from reverie.report import commands, measured
+from reverie.report import audited, bits, commands, judged, measured, stopped
 from reverie.report.charts import Drawer, spread
 from reverie.report.denoising import Denoising, draw
+from reverie.report.environment import environment
 from reverie.report.found import Found
 from reverie.report.history import Damage
 from reverie.report.images import Group, Player, opened, stills
@@ -53,9 +51,9 @@ def page(found: Found, date: str) -> Page:
         Section("training", "Training", _training(found, drawer)),
         Section("samples", "Samples during training", _samples(found, damage)),
         Section("denoising", "From noise to samples", _denoising(found, damage)),
-        measured.evaluation(found, drawer, damage),
-        measured.likelihood(found, damage),
-        measured.audit(found, damage),
+        judged.section(found, drawer, damage),
+        bits.section(found, damage),
+        audited.section(found, damage),
         measured.tuning(found),
         Section("reproduce", "Environment and reproduction", _environment(found)),
     )
@@ -146,14 +144,16 @@ def _headline(found: Found) -> tuple[tuple[str, str, str], ...]:
         facts.append(("held-out loss", number(held_out.values[-1]), f"from {number(held_out.values[0])}"))
     elif len(loss):
         facts.append(("training loss", number(loss.values[-1]), f"at step {loss.steps[-1]:,}"))
-    if found.evaluations:
-        one = list(found.evaluations.values())[-1]
-        if one.numbers:
-            first = one.numbers[0]
-            facts.append((first.title, measured.value_of(first, first.value), first.extractor or f"protocol {one.id}"))
+    facts += _judged(found)
     if found.audits:
         facts.append(("audit", list(found.audits.values())[-1].verdict.word, ""))
     return tuple(facts)
+
+
+def _judged(found: Found) -> list[tuple[str, str, str]]:
+    """The primary number of the main evaluation."""
+    main = measured.ranked(found.evaluations)[:1]
+    return [measured.tile(one, number) for _, one in main for number in measured.of_samples(one)[:1]]
 
 
 # ------------------------------------------------------------------------------------ sections
@@ -166,6 +166,7 @@ def _model(found: Found) -> list[Block]:
     return [
         Text(split(found)),
         Text(process(found) + weights),
+        *([Text(early)] if (early := stopped.told(found)) else []),
         Text(sampling(found)),
         Folded("Every setting", tuple(settings(plain))),
     ]
@@ -240,12 +241,11 @@ def _player(drawn: Denoising) -> Player:
 def _environment(found: Found) -> list[Block]:
     run = found.run
     devices = sorted({str(e.about["device"]) for e in found.evaluations.values() if e.about.get("device")})
+    begun = moment(run.about.get("created", "unknown"))
     rows = [
-        ("run begun", f"{moment(run.about.get('created', 'unknown'))}, Reverie {run.about.get('reverie', 'unknown')}, "
-         f"torch {run.about.get('torch', 'unknown')}"),
-        ("page made with", f"Reverie {__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-         f"on {_device(found)}"),
-    ]  # fmt: skip
+        ("run begun", f"{begun}, Reverie {run.about.get('reverie', 'unknown')}, torch {run.about.get('torch', '?')}"),
+        *environment(_device(found)),
+    ]
     if devices:
         rows.append(("evaluated on", ", ".join(devices)))
     rows.append(("data", f"fingerprint {run.facts.fingerprint}"))

@@ -8,8 +8,8 @@ Letters in shapes: none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reverie.report.charts import Panel, Swatch
@@ -57,6 +57,10 @@ class Table:
     """So many at the right, too."""
     strong: frozenset[tuple[int, int]] = frozenset()
     """Row and column of cells that stand out."""
+    small: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """Row and column of cells with a word more, in small print below."""
+    note: str = ""
+    """What the marks mean."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,16 @@ class Folded:
     kind: ClassVar[str] = "folded"
     title: str
     rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that are seen when asked for."""
+
+    kind: ClassVar[str] = "details"
+    title: str
+    note: str
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,7 @@ class Verdict:
     """good, bad or neutral"""
 
 
-Block = Text | Heading | Missing | Table | Facts | Folded | Panels | Pictures | Moving | Commands | Verdict
+Block = Text | Heading | Missing | Table | Facts | Folded | Details | Panels | Pictures | Moving | Commands | Verdict
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from reverie import config
 from reverie.report.history import finite
 
 NONE = "–"
+ARROWS = {"lower": "↓", "higher": "↑"}
+"""Which values are better."""
+LEGEND = "↓ lower is better, ↑ higher is better."
 
 
 def number(value: object) -> str:
@@ -96,28 +99,46 @@ def listed(words: tuple[str, ...] | list[str], most: int = 12) -> str:
 
 
 def rows(data: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, str]]:
-    """Plain data as dotted keys and values in words, empty ones left out."""
+    """Plain data as dotted keys and values in words, empty ones left out; parts in a list by their kinds."""
     for key, value in data.items():
         name = f"{where}.{key}" if where else str(key)
         if isinstance(value, Mapping) and "kind" not in value and value:
             yield from rows(value, name)
-        elif isinstance(value, list) and value and all(isinstance(v, Mapping) and "kind" not in v for v in value):
+        elif isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
             for i, v in enumerate(value):
-                yield from rows(v, f"{name}[{i}]")
-        elif value is not None and value != [] and value != {}:
+                kind = v.get("kind")
+                below = f"{name}.{kind}" if kind else f"{name}[{i}]"
+                inner = [*rows({k: w for k, w in v.items() if k != "kind"}, below)]
+                yield from inner or [(name, str(kind))]
+        elif value is not None and value != "" and value != [] and value != {}:
             yield name, said(value)
 
 
 def said(value: object) -> str:
-    """A value of a file: a part by its kind and settings, other things as they are."""
+    """A value of a file: a part by its kind and settings, other things as they are.
+
+    >>> said({"kind": "adams", "order": 4, "clip": False}), said([127.0, 127.0])
+    ('adams, order 4, clip no', '127, 127')
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if finite(value):
         return number(value) if isinstance(value, float) else str(value)
+    if isinstance(value, Mapping) and "kind" in value:
+        inner = [f"{k.replace('_', ' ')} {_inner(v)}" for k, v in value.items() if k != "kind" and v not in (None, [])]
+        return ", ".join([str(value["kind"]), *inner])
+    if isinstance(value, list):
+        return ", ".join(_inner(v) for v in value[:6]) + (f", ... ({len(value)} in all)" if len(value) > 6 else "")
     try:
         return config.in_words(value)
     except TypeError:
         return str(value)
+
+
+def _inner(value: object) -> str:
+    """As `said`, in brackets where it has several parts."""
+    text = said(value)
+    return f"({text})" if isinstance(value, Mapping | list) and "," in text else text
 
 
 def settings(data: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, str]]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reverie.report.views import Page
+from reverie.report.words import ARROWS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -20,9 +22,29 @@ TEMPLATES = Path(__file__).parent / "templates"
 def _environment(escape: bool) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(  # Markdown is escaped by `plain`
+    made = Environment(  # Markdown is escaped by `plain`
         loader=FileSystemLoader(TEMPLATES), autoescape=escape, undefined=StrictUndefined, keep_trailing_newline=True
     )
+    made.filters |= {"breakable": _breakable, "arrows": _arrows}
+    return made
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name that may go on in the next line after a dot."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(name)).replace(".", ".<wbr>"))  # escaped
+
+
+def _arrows(cell: str) -> Markup:
+    """A cell whose last character may be an arrow, which then says what it means."""
+    from markupsafe import Markup, escape
+
+    text, arrow = escape(cell[:-1]), cell[-1:]
+    if arrow not in ARROWS.values():
+        return escape(cell)
+    better = next(word for word, known in ARROWS.items() if known == arrow)
+    return Markup('{}<abbr title="{} is better">{}</abbr>').format(text, better, arrow)
 
 
 def page(made: Page) -> str:

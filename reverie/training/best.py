@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reverie.runs import BEST, METRICS, STATE, Run, read_with_metadata
+from reverie.runs import BEST, METRICS, STATE, Run, read_metadata, read_with_metadata
 from reverie.training import log, state
 
 KEY = "evaluation"
@@ -70,13 +70,32 @@ def newest(lines: Sequence[Line], protocol: str, lower: bool) -> Past:
     return Past(tuple(lines[others[-1] + 1 if others else 0 :]), lower)
 
 
-def keep(run: Run, weights: state.Tensors, line: Line) -> None:
-    """Write averaged weights as the best, with what the line says of them.
+def keep(run: Run, weights: state.Tensors, line: Line) -> str:
+    """Write averaged weights as the best, with what the line says of them; in words, what became of those before.
+
+    Those that were the best by another protocol were never compared with these, and are kept under another name.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
+    said = _set_aside(run, str(line.get("protocol")))
     run.save_best(weights, line["step"], {key: str(line.get(key)) for key in TOLD})
+    return said
+
+
+def _set_aside(run: Run, protocol: str) -> str:
+    """Rename the best weights where they are by another protocol; in words, if so."""
+    path = run.path / BEST
+    try:
+        told = read_metadata(path)
+    except ValueError:
+        return ""
+    before, step = told.get("protocol", protocol), told.get("step", "")
+    if before == protocol:
+        return ""
+    aside = path.with_name(f"{path.stem}-{step}-{before}{path.suffix}")
+    path.rename(aside)
+    return f"evaluations are by another protocol now; the best weights by the one before, of step {step}, are {aside}"
 
 
 def mend(run: Run, step: int) -> str:
@@ -94,11 +113,11 @@ def mend(run: Run, step: int) -> str:
         return ""
     if line is not None:
         try:
-            keep(run, state.read(run.path / STATE / f"{line['step']:08d}").files[state.AVERAGE], line)
+            said = keep(run, state.read(run.path / STATE / f"{line['step']:08d}").files[state.AVERAGE], line)
         except ValueError:
             pass
         else:
-            return f"restored {path} from the saved state"
+            return f"restored {path} from the saved state" + (f"; {said}" if said else "")
     if kept is None or 0 <= kept <= step:
         return ""
     path.unlink()

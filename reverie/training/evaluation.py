@@ -116,6 +116,7 @@ class Evaluator:
     def __init__(self, run: Run, examples: Examples, team: Team, device: torch.device) -> None:
         from reverie.evaluation.evaluate import Reference, Settings
         from reverie.evaluation.reading import of_run
+        from reverie.evaluation.subject import Subject
 
         self.run, self.team, self.device, settings = run, team, device, run.recipe.evaluate
         real = of_run(run, REFERENCE * settings.n, settings.n, settings.seed, examples)
@@ -125,7 +126,7 @@ class Evaluator:
                 f"{len(real.train)}; set evaluate.every=0"
             )
         self.sampling = shortened(run.recipe.sample, run.schedule, settings.steps)
-        self.labels = run.labels_for(settings.n, None)
+        self.labels = Subject(run, self.sampling, settings.n, seed=settings.seed).beside(real.train).classes()
         extractor = _extractor(settings, real.train)
         self.metric, self.extractor = metric_of(settings, extractor.learned), extractor.kind
         with self._float32():
@@ -209,7 +210,7 @@ class Evaluator:
         steps = len(self.sampling.grid(run.schedule)) - 1
         samples: dict[str, Plain] = {
             "n": len(self.labels), "seed": run.recipe.evaluate.seed, "weights": "the exponential average of training",
-            **sampling, "steps": steps, "classes": "all in turn" if run.classes else "none",
+            **sampling, "steps": steps, "classes": "as often as in the reference" if run.classes else "none",
             "quantization": "rounded to 8 bits" if run.facts.image else "none",
         }  # fmt: skip
         return {"metric": self.metric.name, "samples": samples, **self.reference.protocol}

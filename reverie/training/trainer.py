@@ -195,7 +195,7 @@ class Trainer:
             yield Report(0, train.steps, None, first, self._draw(), self._save(), notes=self._told())
         else:
             step = self.progress.step
-            missed = not self._over() and self.watch is not None and self.watch.due(step)  # a kill came first
+            missed = not self._over() and self.watch is not None and self.watch.missed(step)  # a kill came first
             metrics = self._evaluate({"step": step}) if missed else None
             yield Report(step, train.steps, metrics=metrics or {}, notes=(*found, *self._told()))
             if self._over():
@@ -371,6 +371,8 @@ class Trainer:
         self.accelerator.log({f"evaluation_{k}": v for k, v in line["numbers"].items() if v is not None}, step=step)
         if why := line.get("why"):
             self._notes.append(f"step {step} could not be evaluated: {why}")
+        if self.watch.said:
+            self._notes.append(self.watch.said)
         if over := self._over():
             self._notes.append(f"stopped after step {step}: {over}")
         return {**metrics, best.KEY: line}

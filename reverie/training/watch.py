@@ -24,10 +24,14 @@ class Watch:
         self.evaluator, self.run = evaluator, evaluator.run
         self._id = evaluator.id
         self._past, self._described = Past(lower=evaluator.lower), False
+        self._others = False  # evaluations before, by another protocol
+        self.said = ""  # what the last evaluation did to the weights kept before it
 
     def recall(self, step: int) -> None:
         """Take up the evaluations up to a step, from metrics.jsonl."""
-        self._past = newest(evaluations(self.run, step), self._id, self.evaluator.lower)
+        before = evaluations(self.run, step)
+        self._past = newest(before, self._id, self.evaluator.lower)
+        self._others = bool(before) and not self._past.lines
         lines = log.lines(self.run.path / METRICS)
         self._described = any(_id_of(line) == self._id and line["step"] <= step for line in lines)
 
@@ -37,6 +41,10 @@ class Watch:
         asked = step > 0 and (step % every == 0 or step == steps)
         return asked and not any(line["step"] == step for line in self._past.lines)
 
+    def missed(self, step: int) -> bool:
+        """Whether an evaluation is due that a kill prevented; training that has ended is not judged by new settings."""
+        return self.due(step) and not (self._others and step >= self.run.recipe.train.steps)
+
     def take(self, f: Denoiser, step: int) -> Line:
         """Evaluate f, the average after so many steps; the main process writes the line, and the weights if best.
 
@@ -44,7 +52,7 @@ class Watch:
             OSError: the disk is full or cannot be written.
         """
         found, evaluator = self.evaluator.measure(f), self.evaluator
-        best = self._past.improves(found.value)
+        best, self.said = self._past.improves(found.value), ""
         told = {"metric": evaluator.metric.name, "extractor": evaluator.extractor, **found.line}
         line: Line = {**told, "best": best, "protocol": self._id, "step": step}
         self._past = replace(self._past, lines=(*self._past.lines, line))
@@ -54,7 +62,7 @@ class Watch:
                 log.append(path, {"step": step, "protocol": {"id": self._id, **evaluator.protocol}})
             log.append(path, {"step": step, KEY: {k: v for k, v in line.items() if k != "step"}})
             if best:
-                keep(self.run, f.net.state_dict(), line)
+                self.said = keep(self.run, f.net.state_dict(), line)
         self._described = True
         return line
 

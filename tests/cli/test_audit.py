@@ -1,6 +1,7 @@
 """`reverie audit`: of a run and of files, what it writes, how it exits, what it refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from audited import copying, law, pictures
 from toys import cli, copied, trained
 
 from reverie.audit import read
+from reverie.report.found import gather
+from reverie.runs import load
 
 
 def saved(folder, **arrays):
@@ -27,20 +30,27 @@ def test_a_run(tmp_path):
     assert "membership told by the loss (AUC)" in result.out
     assert "near-copies of training examples (pixels)" in result.out
     files = sorted(p.name for p in (run / "audit").iterdir())
-    assert files == ["n60-seed0-distances.png", "n60-seed0-pairs.png", "n60-seed0.json"]
-    found = read(run / "audit" / "n60-seed0.json")
+    name = files[-1].removesuffix(".json")
+    assert re.fullmatch("n60-seed0-[0-9a-f]{8}", name)
+    assert files == [f"{name}-distances.png", f"{name}-pairs.png", f"{name}.json"]
+    found = read(run / "audit" / files[-1])
     assert found.protocol["samples"]["steps"] == 2
     assert found.protocol["samples"]["classes"] == "as often as in training"
     assert found.protocol["samples"]["model"]
     assert found.protocol["held_out"]["n"] == 180
     assert len(found.levels) == 8
     assert found.protocol["losses"]["loss"]["kind"] == "denoising"
-    before = (run / "audit" / "n60-seed0.json").read_text()
+    before = (run / "audit" / files[-1]).read_text()
     assert cli(*words).code == 0
-    one, other = json.loads(before), json.loads((run / "audit" / "n60-seed0.json").read_text())
+    assert len(list((run / "audit").iterdir())) == 3
+    one, other = json.loads(before), json.loads((run / "audit" / files[-1]).read_text())
     one.pop("about")
     other.pop("about")
     assert one == other
+    for others in (("--guidance", "3"), ("--level", "0.2")):
+        assert cli(*words, *others).code == 0
+    assert len(list((run / "audit").glob("*.json"))) == 3
+    assert len(gather(load(run)).audits) == 3
 
 
 def test_samples_of_any_origin(tmp_path):
@@ -54,7 +64,8 @@ def test_samples_of_any_origin(tmp_path):
     result = cli("audit", *files, "--extractor", "none", "--out", tmp_path / "out")
     assert result.code == 0
     assert "verdict      memorises" in result.out
-    assert read(tmp_path / "out" / "n200-seed0.json").memorises
+    (path,) = (tmp_path / "out").glob("n200-seed0-*.json")
+    assert read(path).memorises
     assert cli("audit", *files, "--extractor", "none", "--fail").code == 1
     saved(tmp_path, made=copying(honest, training[..., ::-1], 0.3, 1.0))
     assert cli("audit", *files, "--extractor", "none", "--fail").code == 0
@@ -77,6 +88,8 @@ def test_without_held_out_examples(tmp_path):
         (["made.npy", "made.npy", "--extractor", "guess"], "there is no extractor 'guess'"),
         (["made.npy", "made.npy", "--level", "0.7"], "level must lie between 0 and 0.5; given 0.7"),
         (["made.npy", "made.npy", "-n", "1"], "n must be at least 2; given 1"),
+        (["made.npy", "made.npy", "--size", "8"], "how a folder of images is read; made.npy and made.npy are none"),
+        (["made.npy", "made.npy", "--out", "made.npy"], "made.npy/audit.json cannot be written"),
     ],
 )
 def test_what_it_refuses(tmp_path, monkeypatch, words, message):
@@ -85,8 +98,14 @@ def test_what_it_refuses(tmp_path, monkeypatch, words, message):
     assert message in cli("audit", *words).sentence
 
 
-def test_a_run_brings_its_own_data():
-    assert "which brings its own data; 'digits' is one too many" in cli("audit", trained(), "digits").sentence
+def test_a_run_may_be_given_other_held_out_examples(tmp_path):
+    result = cli("audit", trained(), "digits", "-n", "60", "--extractor", "none", "--out", tmp_path)
+    assert result.code == 0, result
+    told = json.loads(next(tmp_path.glob("*.json")).read_text())["protocol"]["held_out"]
+    assert (told["source"], told["used"], told["also_in_training"]) == ("digits", 180, 1617)
+    assert "given digits and fashion besides" in cli("audit", trained(), "digits", "fashion").sentence
+    np.savez(tmp_path / "bare.npz", np.zeros((60, 8, 8, 1), np.uint8))
+    assert "these data have none" in cli("audit", trained(), tmp_path / "bare.npz").sentence
 
 
 def test_a_run_that_held_nothing_out(tmp_path):

@@ -12,6 +12,8 @@ from PIL import Image
 from toys import MLP, SHORT, cli, copied, free_port, hashes, trained
 
 from reverie.evaluation.numbers import read
+from reverie.report.found import gather
+from reverie.runs import load
 
 QUICK = ("--extractor", "pixels", "-n", "60", "--device", "cpu")
 
@@ -75,7 +77,7 @@ def test_two_folders_are_compared_with_no_run(tmp_path):
     one, other = folder(tmp_path / "one", 12, 0), folder(tmp_path / "other", 15, 1)
     found = written(cli("evaluate", one, other, "--extractor", "pixels"))
     assert (found.protocol["samples"]["n"], found.protocol["reference"]["n"]) == (12, 15)
-    assert (tmp_path / "one.evaluation.json").is_file()
+    assert len(list(tmp_path.glob("one.*.evaluation.json"))) == 1
     same = written(cli("evaluate", one, one, "--extractor", "pixels", "--metrics", "sliced_wasserstein"))
     assert same.numbers[0].value == 0
 
@@ -111,6 +113,112 @@ def test_a_curve_is_drawn(tmp_path):
     assert "worth its cost" in result.out
 
 
+def test_results_that_differ_have_files_of_their_own(tmp_path):
+    run = copied(tmp_path / "run")
+    words = (
+        "evaluate",
+        run,
+        "--extractor",
+        "pixels",
+        "--metrics",
+        "mmd",
+        "-n",
+        "20",
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+    )
+    again = words
+    for others in ((), ("--label", "3"), ("clip=true",), ("--sets", "4")):
+        assert cli(*words, *others).code == 0
+        again = (*words, *others)
+    assert len(list((run / "evaluation").iterdir())) == 4
+    assert cli(*again).code == 0
+    assert len(list((run / "evaluation").iterdir())) == 4
+    found = gather(load(run))
+    assert len(found.evaluations) == 4
+    for counts in ("2,4", "6,8"):
+        assert cli(*words[:-4], "--curve", counts, "--samplers", "adams", "--device", "cpu").code == 0
+    assert len(list((run / "curves").glob("*.json"))) == 2
+    assert [[p["evaluations"] for p in one["points"]] for one in gather(load(run)).curves.values()] in (
+        [[2, 4], [6, 8]], [[6, 8], [2, 4]],
+    )  # fmt: skip
+
+
+def test_samples_beside_two_references_have_two_files(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("made", "a", "b"):
+        np.save(tmp_path / f"{name}.npy", random.standard_normal((20, 3)).astype(np.float32))
+    for other in ("a", "b", "a"):
+        written(cli("evaluate", tmp_path / "made.npy", tmp_path / f"{other}.npy", "--metrics", "mmd"))
+    assert len(list(tmp_path.glob("made.npy.*.evaluation.json"))) == 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_folder_is_read_as_arrays_are(tmp_path, turned):
+    np.save(tmp_path / "b.npy", np.random.default_rng(0).integers(0, 256, (8, 1, 16, 16), dtype=np.uint8))
+    both = [folder(tmp_path / "one", 6, 0), tmp_path / "b.npy"]
+    both = both[::-1] if turned else both
+    assert "read the folder alike with --size 16" in cli("evaluate", *both, "--extractor", "pixels").sentence
+    found = written(cli("evaluate", *both, "--extractor", "pixels", "--metrics", "mmd", "--size", "16"))
+    parts = [found.protocol["samples"], found.protocol["reference"]]
+    assert ["read" in part for part in (parts[::-1] if turned else parts)] == [True, False]
+
+
+def test_captions_matter_where_they_are_judged(tmp_path):
+    one, other = folder(tmp_path / "one", 8, 0), folder(tmp_path / "other", 8, 1)
+    words = ("evaluate", one, other, "--extractor", "pixels", "--metrics", "mmd")
+    before = written(cli(*words))
+    for name in ("000", "001", "002"):
+        (one / f"{name}.txt").write_text("a digit")
+    after = written(cli(*words))
+    assert (after.protocol, after.numbers) == (before.protocol, before.numbers)
+    assert "have no caption" in cli(*words, "--pair", "trained").sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--pair", "trained"), "samples without captions"),
+        (("--likelihood", "-3"), "likelihood must be at least 0; given -3"),
+        (("--likelihood", "4"), "there are no examples in split 'validation'"),
+        (("--out", "."), ". is a folder; name the file to write"),
+        (("--out", "file/a.json"), "file/a.json cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, words, said):
+    def never(*args, **settings):
+        raise AssertionError
+
+    monkeypatch.setattr("reverie.evaluation.subject.Subject.draw", never)
+    monkeypatch.setattr("reverie.evaluation.job.Reference", never)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    run = copied(tmp_path / "run", *(("train.validation=0",) if words == ("--likelihood", "4") else ()))
+    assert said in cli("evaluate", run, *QUICK, *words).sentence
+
+
+def test_samples_without_captions_are_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    def never(*args, **settings):
+        raise AssertionError
+
+    monkeypatch.setattr("reverie.evaluation.job.Reference", never)
+    one = folder(tmp_path / "one", 6, 0)
+    assert "has no captions to judge" in cli("evaluate", one, one, "--pair", "trained").sentence
+
+
+def test_a_reference_may_have_any_name(tmp_path):
+    made, real = folder(tmp_path / "made", 6, 0), folder(tmp_path / "lr=0.1", 6, 1)
+    found = written(cli("evaluate", made, real, "--extractor", "pixels", "--metrics", "mmd"))
+    assert found.protocol["reference"]["source"] == str(real)
+    latin = folder(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), 6, 1)
+    result = cli("evaluate", latin, real, "--extractor", "pixels", "--metrics", "mmd")
+    assert result.code == 0, result
+    (path,) = tmp_path.glob("caf*.evaluation.json")
+    assert read(path).protocol["samples"]["source"] == f"{tmp_path}/caf\\xe9"
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one_to_the_last_digit(tmp_path):
     run = trained()
@@ -138,18 +246,25 @@ def test_two_processes_give_the_numbers_of_one_to_the_last_digit(tmp_path):
         (("RUN", "--curve", "0"), "--curve takes numbers of evaluations"),
         (("digits", "digits", "--curve", "5"), "--curve and --likelihood ask for a run"),
         (("digits", "digits", "fashion"), "one reference is enough"),
-        (("digits", "digits", "--size", "8"), "how a folder of images is read; digits is digits"),
+        (("digits", "digits", "--size", "8"), "how a folder of images is read; digits and digits are none"),
+        (("RUN", "--size", "8"), "how a folder of images is read; none is given"),
+        (("RUN", "digits", "--size", "8"), "how a folder of images is read; digits is none"),
+        (("digits", "digits", "sampler.eta=0.5"), "sampler.eta=0.5 says how a run draws samples"),
+        (("digits", "digits", "--steps", "5"), "--steps says how a run draws samples"),
         (("RUN", "--size", "x"), "--size is a number of pixels"),
         (("RUN", "--resize", "bend"), "--resize is one of crop, pad, stretch"),
         (("RUN", "--channels", "2"), "--channels is one of 1, 3, 4"),
         (("RUN", "--sets", "2"), "at least 3 disjoint sets"),
         (("RUN", "-n", "1"), "at least 2 samples"),
+        (("RUN", "-n", "0"), "at least 2 samples; given 0"),
+        (("digits", "digits", "-n", "-1"), "at least 2 samples; given -1"),
+        (("digits", "digits", "--references", "-5"), "at least 2 real examples; given -5"),
         (("RUN", "--extractor", "inceptoin"), "there is no extractor 'inceptoin'"),
         (("RUN", "--metrics", "fdi"), "unknown metric 'fdi'"),
         (("RUN", "--label", "12"), "unknown label '12'"),
         (("RUN", "--precision", "fp16", "--device", "cpu"), "fp16 is for cuda"),
         (("RUN", "--weights", "best"), "best.safetensors is missing"),
-        (("RUN", "--pair", "trained", *QUICK), "has no captions to judge"),
+        (("RUN", "--pair", "trained", *QUICK), "samples without captions, so there are none to judge"),
         (("RUN", "--metrics", "fid", *QUICK, "--device", "cpu"), "nothing can be measured of these samples: fid"),
         (("RUN", "swissroll", *QUICK), "arrays"),
     ],

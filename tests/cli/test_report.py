@@ -1,6 +1,9 @@
 """`reverie report` and `reverie compare`: what they print and write, and their sentences."""
 
+import numpy as np
 import pytest
+from audited import copying, law, pictures
+from PIL import Image
 from reported import full
 from toys import cli, copied
 
@@ -33,6 +36,39 @@ def test_report_without_weights(tmp_path):
     assert cli("report", run).code == 0
 
 
+def test_report_of_folders_of_images(tmp_path):
+    training = pictures(150, 0)
+    folders = {"made": copying(pictures(80, 2), training, 0.4, 1.0), "training": training, "held": pictures(100, 1)}
+    for name, items in folders.items():
+        (tmp_path / name).mkdir()
+        for i, one in enumerate(items):
+            Image.fromarray(one[0]).save(tmp_path / name / f"{i:03}.png")
+    words = [tmp_path / name for name in folders]
+    result = cli("report", *words, "--size", "8", "--extractor", "pixels", "--device", "cpu")
+    assert (result.code, result.err) == (0, "")
+    path = tmp_path / "made-report.html"
+    assert result.out == f"wrote {path}\n"
+    text = path.read_text()
+    for said in ("Samples beside real examples", "<strong>memorises</strong>", "80 samples beside 150 real examples",
+                 "sliced W", "samples and their nearest training examples", "--size 8"):  # fmt: skip
+        assert said in text, said
+    assert text.count("<img ") == 4
+    assert "README" not in text
+    assert not (tmp_path / "made" / "README.md").exists()
+
+
+def test_report_of_arrays(tmp_path):
+    for name, seed in (("made", 0), ("training", 1), ("held", 2)):
+        np.save(tmp_path / f"{name}.npy", law(100, seed))
+    words = [tmp_path / f"{name}.npy" for name in ("made", "training", "held")]
+    for given, verdict in ((words, "no sign of memorising"), (words[:2], "cannot tell")):
+        result = cli("report", *given, "-n", "60", "--out", tmp_path / "page.html", "--device", "cpu")
+        assert (result.code, result.err) == (0, "")
+        text = (tmp_path / "page.html").read_text()
+        assert f"<strong>{verdict}</strong>" in text
+        assert "60 samples beside 100 real examples" in text
+
+
 def test_compare_prints_and_writes(tmp_path):
     a, b = full(tmp_path / "a"), full(tmp_path / "b", "train.lr=0.01")
     result = cli("compare", a, b, "--out", tmp_path / "c.html")
@@ -50,6 +86,11 @@ def test_compare_prints_and_writes(tmp_path):
     [
         (("report", "nowhere"), "not a run folder"),
         (("report", "RUN", "--out", "page.pdf"), "ending in .html; given 'page.pdf'"),
+        (("report", "RUN", "digits"), "digits is one too many"),
+        (("report", "RUN", "-n", "5"), "-n is one too many"),
+        (("report", "a", "b", "c", "d"), "given 4 paths"),
+        (("report", "a", "b", "-n", "1"), "at least 2 samples; given 1"),
+        (("report", "nowhere", "digits"), "there is no data"),
         (("compare", "RUN"), "at least 2 runs; given 1"),
         (("compare", "RUN", "RUN"), "given twice"),
         (("compare", "RUN", "OTHER", "--out", "x.png"), "ending in .html"),

@@ -73,7 +73,11 @@ def test_the_protocol_of_samples_tells_how_to_draw_them(run):
     assert about["sampler"]["kind"] == "adams"
     assert (about["grid"]["kind"], about["steps"], about["evaluations"]) == ("uniform", 3, 3)
     assert about["classes"] == ["7", "2"]
-    assert (about["seed"], about["guidance"], about["quantization"]) == (3, 1.0, "rounded to 8 bits")
+    assert (about["seed"], about["guidance"], about["quantization"]) == (
+        3,
+        run.recipe.sample.guidance,
+        "rounded to 8 bits",
+    )
     heun = replace(subject(run), sampling=run.settings(Heun(), grid=run.grid.with_steps(4)))
     assert heun.about()["evaluations"] == 7
 

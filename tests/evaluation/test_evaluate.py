@@ -9,6 +9,7 @@ import pytest
 import torch
 from toys import begun
 
+from reverie import config
 from reverie.data import Digits, resolve
 from reverie.data.points import Checkerboard
 from reverie.evaluation.collection import Collection
@@ -17,7 +18,7 @@ from reverie.evaluation.extractors import Pixels, Values
 from reverie.evaluation.metrics import Metric, Unfit, from_names
 from reverie.evaluation.numbers import Evaluation, Number, protocol_id, read
 from reverie.evaluation.own import OwnDistance
-from reverie.evaluation.reading import Picture, collected, of_run
+from reverie.evaluation.reading import Picture, check_picture, collected, of_run
 from reverie.evaluation.reading import read as read_collection
 from reverie.files import write_json
 
@@ -165,7 +166,7 @@ def test_the_protocol_names_all_that_a_number_depends_on():
     assert protocol["reference"]["n"] == 90
     assert protocol["reference"]["augmented"] is False
     assert protocol["extractors"][0]["kind"] == "values"
-    assert [m["kind"] for m in protocol["metrics"]] == ["sliced_wasserstein", "mmd", "modes"]
+    assert protocol["metrics"] == {"values": {m.kind: config.to_data(m) for m in VALUES.metrics}}
     assert protocol["sets"] == 3
 
 
@@ -177,7 +178,7 @@ def test_only_what_was_judged_may_differ_between_evaluations_of_one_id():
     assert found.id != evaluate(normal(61, 1), real, VALUES).id
     assert found.id != evaluate(normal(60, 1), real, replace(VALUES, sets=4)).id
     assert found.id != evaluate(normal(60, 1), real, replace(VALUES, metrics=VALUES.metrics[:2])).id
-    assert found.id != evaluate(normal(60, 1), real, VALUES, other).id
+    assert found.id == evaluate(normal(60, 1), real, VALUES, other).id  # a floor changes no value
     assert found.id == protocol_id(found.protocol)
     assert found.id == evaluate(normal(60, 1), replace(real, source="the same, elsewhere"), VALUES).id
 
@@ -284,8 +285,10 @@ def test_a_folder_is_read_at_the_size_asked_for(tmp_path):
     found = read_collection(tmp_path, Picture(8, "stretch", 1))
     assert found.shape == (1, 8, 8)
     assert found.about == {"read": {"size": 8, "resize": "stretch", "channels": 1}}
-    with pytest.raises(ValueError, match="digits is digits"):
-        read_collection("digits", Picture(8))
+    assert read_collection("digits", Picture(8), most=3).shape == (1, 8, 8)
+    with pytest.raises(ValueError, match="how a folder of images is read; digits is none"):
+        check_picture(Picture(8), ["digits"])
+    check_picture(Picture(8), ["digits", tmp_path])
 
 
 def test_samples_of_an_array_keep_their_labels(tmp_path):

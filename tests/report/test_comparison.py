@@ -1,7 +1,9 @@
 """Several runs side by side: numbers only where the protocol is the same."""
 
+from dataclasses import replace
+
 import pytest
-from reported import evaluation, full
+from reported import evaluation, full, write
 from toys import copied
 
 from reverie.report import compare
@@ -33,7 +35,7 @@ def test_numbers_stand_side_by_side_where_the_protocol_is_the_same(tmp_path):
     made = compared(tmp_path, a, b)
     ((protocol, table),) = made.tables.items()
     assert protocol == evaluation().id
-    assert table.rows[0] == ("FID (pixels)", "12.35 ± 0.12", "9.00 ± 0.12", "3.25", "lower")
+    assert table.rows[0] == ("FID (pixels) ↓", "12.35 ± 0.12", "9.00 ± 0.12", "3.25")
     assert (0, 2) in table.strong
     assert (0, 1) not in table.strong
     assert {(1, 1), (1, 2)} <= table.strong  # a tie
@@ -73,3 +75,25 @@ def test_too_few_runs(tmp_path):
         compared(tmp_path, run)
     with pytest.raises(ValueError, match="given twice"):
         compared(tmp_path, run, run)
+
+
+def test_parts_of_another_kind_stand_in_one_row(tmp_path):
+    made = compared(tmp_path, copied(tmp_path / "a"), copied(tmp_path / "b", "sample.sampler.kind=heun"))
+    ((key, one, other),) = made.differences
+    assert key == "sample.sampler"
+    assert one.startswith("adams")
+    assert other.startswith("heun")
+
+
+def test_of_several_evaluations_by_one_protocol_those_drawn_alike_are_compared(tmp_path):
+    def drawn(fid, steps, day):
+        found = evaluation(fid)
+        protocol = {**found.protocol, "samples": {**found.protocol["samples"], "steps": steps}}
+        return replace(found, protocol=protocol, about={"date": f"2026-11-{day}"})
+
+    a, b = full(tmp_path / "a", found=drawn(5.0, 20, 10)), full(tmp_path / "b", found=drawn(7.0, 20, 10))
+    write(a / "evaluation" / "other.json", drawn(99.0, 5, 20).to_data())
+    made = compared(tmp_path, a, b)
+    ((_, table),) = made.tables.items()
+    assert table.rows[0][1:3] == ("5.00 ± 0.12", "7.00 ± 0.12")
+    assert "Each of 300 samples, 20 steps." in (tmp_path / "c.html").read_text()

@@ -29,7 +29,7 @@ def test_broken_lines_are_named_by_number(tmp_path):
     assert "lines 2, 3, 4 are" in damage.why
 
 
-@pytest.mark.parametrize("value", ["x", True, [1.0], {"a": 1}, None, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", ["x", True, [1.0], {"a": 1}, None, float("nan"), float("inf"), 10**400])
 def test_what_is_no_number_is_no_point(tmp_path, value):
     assert not finite(value)
     assert len(written(tmp_path, {"step": 1, "loss": value}).series("loss")) == 0

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,11 +13,14 @@ from PIL import Image
 from reported import EVIL, evaluation, full, renamed, write
 from toys import copied
 
-from reverie.report import report
+from reverie.evaluation.numbers import Number
+from reverie.report import card, judged, measured, report
+from reverie.report.comparison import Comparison
+from reverie.report.found import gather
 from reverie.runs import load
 
 SECTIONS = ("model", "training", "samples", "denoising", "evaluation", "likelihood", "audit", "tuning", "reproduce")
-VOID = {"meta", "img", "input", "br", "hr", "link"}
+VOID = {"meta", "img", "input", "br", "hr", "link", "wbr"}
 
 
 class Read(HTMLParser):
@@ -110,6 +114,93 @@ def test_it_says_what_was_measured(page, text):
     assert text in Read(page).text
 
 
+def judged_by(n, fid, date, name="kid"):
+    found = evaluation(fid, n=n)
+    numbers = (Number("fid", "FID", 1.0, "pixels"), Number(name, "KID", fid, "classifier", error=0.5))
+    sampler = {"sampler": {"kind": "adams", "order": 4}, "steps": 20, "guidance": 1.5}
+    protocol = {**found.protocol, "samples": {**found.protocol["samples"], **sampler}}
+    return replace(found, numbers=numbers, protocol=protocol, about={"date": date})
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    run = copied(tmp_path_factory.mktemp("several") / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["recipe"]["train"]["steps"] = 5000
+    config["recipe"]["evaluate"]["patience"] = 2
+    write(run / "config.json", config)
+    for i, (n, value) in enumerate(((1500, 7.5), (300, 2.5), (1500, 3.5), (20, 1.5))):
+        write(run / "evaluation" / f"e{i}.json", judged_by(n, value, f"2026-11-2{i}T10:00:00+00:00").to_data())
+    bits = judged_by(200, 9.0, "2026-11-20T10:00:00+00:00")
+    numbers = (*bits.numbers, Number("bits_per_dim_ode", "bits/dim", 5.65, error=0.0325))
+    protocol = {**bits.protocol, "likelihood": {"split": "validation", "examples": "64 of 180"}}
+    write(run / "evaluation" / "bits.json", replace(bits, numbers=numbers, protocol=protocol).to_data())
+    with (run / "metrics.jsonl").open("a") as file:
+        told = {"id": "a1", "metric": "kid", "samples": {"n": 128}}
+        file.write(json.dumps({"step": 4, "protocol": told}) + "\n")
+        for step, value in ((4, 40.0), (8, 50.0), (12, 60.0)):
+            one = {"metric": "kid", "extractor": "classifier", "value": value, "error": 1.0, "floor": 0.5}
+            one |= {"best": step == 4, "protocol": "a1"}
+            file.write(json.dumps({"step": step, "evaluation": one}) + "\n")
+    return run
+
+
+def test_the_main_evaluation_has_most_samples_and_is_the_newest_of_these(several):
+    order = measured.ranked(gather(load(several)).evaluations)
+    assert [name for name, _ in order] == ["e2", "e3", "e1", "e0", "bits"]
+    main = measured.of_samples(order[0][1])
+    assert [n.name for n in main] == ["kid", "fid"]
+    text = Read(made(several)).text
+    assert "KID (classifier) 3.50 ± 0.50 lower is better, 1,500 samples" in text
+    assert text.count("1,500 samples, adams, 20 steps, guidance 1.5") == 2
+    page = made(several)
+    assert page.count('<details class="part">') == 4
+    assert page.index("e2, protocol") < page.index('<details class="part">') < page.index("e3, protocol")
+
+
+def test_likelihood_of_an_evaluation_stands_with_the_likelihood(several):
+    page = made(several)
+    section = Read("<div>" + page.split('<section id="likelihood">')[1].split("</section>")[0] + "</div>").text
+    assert "5.650 ± 0.033" in section
+    assert "validation, 64 of 180" in section
+    assert "has not been measured" not in section
+    assert "bits/dim" not in page.split('<section id="evaluation">')[1].split("</section>")[0]
+
+
+def test_an_early_stop_is_said(several):
+    assert (
+        "Training stopped early, at step 12 of 5,000, after 2 evaluations without improvement."
+        in Read(made(several)).text
+    )
+    assert "stopped early" in card.card(gather(load(several)))
+
+
+def test_the_chart_of_evaluations_says_what_is_measured(several):
+    text = Read(made(several)).text
+    assert "KID in classifier, lower is better" in text
+    assert "128 samples each; bars are standard errors; the ring is the best; protocol a1." in text
+
+
+def test_points_of_a_curve_are_sorted_and_marked(tmp_path):
+    def point(sampler, evaluations, value):
+        number = {"title": "KID", "value": value, "extractor": "classifier", "better": "lower", "error": 0.25}
+        return {"sampler": sampler, "steps": 3, "evaluations": evaluations, "seconds": 1.5, "number": number}
+
+    data = {
+        "points": [point("heun", 19, 2.0), point("ddim", 5, 4.0)],
+        "pareto": {"evaluations": [1, 0], "seconds": [0]},
+    }
+    table = judged._curve(data)
+    assert [row[:2] for row in table.rows] == [("ddim", "5"), ("heun", "19")]
+    assert table.strong == {(0, 1), (1, 1), (1, 2)}
+    assert judged._curve({"points": [3, {"number": 4}], "pareto": 3}) is None
+
+
+def test_shares_of_an_audit_have_one_decimal(page):
+    text = Read(page).text
+    assert "1.2 % 0.4 % to 3.0 % 1.0 % 0.4 adjusted 0.8" in text
+
+
 def test_the_sheets_are_those_of_the_files(run, page):
     stills = [a for a in Read(page).all("img") if a["alt"].startswith("Samples at")]
     files = sorted((run / "samples").glob("*.png"))
@@ -186,6 +277,53 @@ def test_damaged_pieces_are_named_and_cost_no_other(tmp_path):
     assert "12.35 ± 0.12" in text
     assert "no sign of memorising" in text
     assert "Could not be read" in text
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        {"samples": None}, {"samples": [1]}, {"samples": "x"}, {"samples": 3}, {"reference": [1]}, {"reference": "x"},
+        {"samples": {"n": "many"}}, {"samples": {"n": [3]}, "reference": {"n": 3}},
+        {"samples": {"n": 3}, "reference": {"n": {"a": 1}}}, {"samples": {"n": True}}, [["samples", 3]], 7,
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_a_damaged_protocol_is_named_and_costs_no_other(tmp_path, protocol):
+    runs = [full(tmp_path / "run"), full(tmp_path / "other")]
+    write(runs[0] / "evaluation" / "bad.json", {"format": 1, "numbers": [], "protocol": protocol})
+    found = gather(load(runs[0]))
+    assert [d.where for d in found.damage] == ["evaluation/bad.json"]
+    assert list(found.evaluations) == ["first"]
+    assert card.front_matter(found)["model-index"]
+    Comparison([found, gather(load(runs[1]))]).page("today")
+
+
+@pytest.mark.parametrize("points", [-1, True, 1e308, "x", {"a": 1}, None])
+def test_a_curve_without_points_is_named(tmp_path, points):
+    run = full(tmp_path / "run")
+    write(run / "curves" / "bad.json", {"format": 1, "points": points})
+    assert [d.where for d in report(load(run), date="today").damage] == ["curves/bad.json"]
+
+
+def test_a_number_that_no_float_holds_is_shown_as_it_is(tmp_path):
+    run = full(tmp_path / "run")
+    found = evaluation().to_data()
+    write(run / "evaluation" / "large.json", {**found, "protocol": {**found["protocol"], "large": 10**400}})
+    write(run / "evaluation" / "worse.json", {**found, "numbers": [{**found["numbers"][0], "value": 10**400}]})
+    written = report(load(run), date="today")
+    assert [d.where for d in written.damage] == ["evaluation/worse.json"]
+    assert "1" + 400 * "0" in written.page.read_text()
+
+
+def test_curves_are_in_the_order_of_their_dates(tmp_path):
+    run = full(tmp_path / "run")
+    number = {"name": "kid", "title": "KID", "value": 0.5}
+    for i in (3, 0, 4, 1, 2):
+        about = {"date": f"2026-11-2{i}T10:00:00+00:00"}
+        write(
+            run / "curves" / f"{'edcba'[i]}.json", {"points": [{"sampler": "ddim", "number": number}], "about": about}
+        )
+    assert list(gather(load(run)).curves) == ["e", "d", "c", "b", "a"]
 
 
 def test_a_run_that_has_nothing_says_so_with_the_commands(tmp_path):

@@ -19,7 +19,7 @@ from reverie.evaluation.evaluate import Settings, evaluate
 from reverie.evaluation.extractors import from_text
 from reverie.evaluation.metrics import from_names
 from reverie.evaluation.reading import of_run
-from reverie.evaluation.subject import as_collection
+from reverie.evaluation.subject import Subject, as_collection
 from reverie.recipe import Evaluating
 from reverie.runs import digest, fill, load, network, read_tensors, read_with_metadata
 from reverie.training import Trainer, best
@@ -89,7 +89,8 @@ def test_a_line_at_every_interval_and_at_the_last_step():
 def test_the_numbers_are_those_of_an_evaluation_of_the_saved_average():
     run = load(trained(*WATCHED))
     real, settings = of_run(run, 96, 24, 0), Settings((from_text("pixels"),), from_names("sliced_wasserstein,mmd"))
-    labels, denoiser = run.labels_for(24, None), network(run.recipe, run.facts).eval()
+    labels = Subject(run, run.settings(), 24).beside(real.train).classes()
+    denoiser = network(run.recipe, run.facts).eval()
     for line in evaluations(run.path):
         fill(denoiser, read(run.path / "state" / f"{line['step']:08d}").files["average.safetensors"], run.path)
         items = draw(denoiser, run.space, run.facts.shape, labels, run.recipe.sample)
@@ -352,12 +353,47 @@ def test_settings_of_evaluation_may_change_and_start_another_count(tmp_path, scr
     assert cli("train", *TOY, *WATCHED, "--out", run).code == 0
     assert kept(run)[1]["step"] == "6"
     again = (*TOY, *WATCHED, "evaluate.n=30", "train.steps=18", "--out", run)
-    assert cli("train", *again).code == 0
+    before, about = kept(run)
+    aside = run / f"best-6-{about['protocol']}.safetensors"
+    said = cli("train", *again)
+    assert f"the best weights by the one before, of step 6, are {aside}" in said.out + said.err
+    assert digest(read_tensors(aside)) == before
     assert load(run).recipe.evaluate.n == 30
     lines = evaluations(run)
     assert [line["step"] for line in lines] == [3, 6, 9, 12, 12, 15, 18]
     assert [line["best"] for line in lines] == [True, True, False, False, True, True, False]
     assert kept(run)[1]["step"] == "15"
+
+
+def test_a_finished_run_is_not_judged_again_by_other_settings(tmp_path):
+    run = copied(tmp_path / "run", *WATCHED)
+    goal, lines = outcome(run), evaluations(run)
+    assert "finished at step 12" in cli("train", *TOY, *WATCHED, "evaluate.n=30", "--out", run).out
+    assert (outcome(run), evaluations(run)) == (goal, lines)
+    assert [p.name for p in run.glob("best*")] == ["best.safetensors"]
+
+
+@pytest.mark.parametrize("spoil", ["line", "weights"])
+def test_a_kill_before_the_best_by_other_settings_is_written_loses_nothing(tmp_path, scripted, monkeypatch, spoil):
+    scripted([0.5, 0.1, 0.3, 0.4, 0.2, 0.6], every=3)
+    run = tmp_path / "run"
+    assert cli("train", *TOY, *WATCHED, "--out", run).code == 0
+    before, about = kept(run)
+    words = (*TOY, *WATCHED, "evaluate.n=30", "train.steps=18", "--out", run)
+    name = "save_best" if spoil == "weights" else None
+    with monkeypatch.context() as patched:
+        if name:
+            patched.setattr("reverie.runs.Run.save_best", _broken)
+        else:
+            patched.setattr("reverie.training.watch.keep", _broken)
+        assert cli("train", *words).code != 0
+    assert cli("train", *words).code == 0
+    assert digest(read_tensors(run / f"best-6-{about['protocol']}.safetensors")) == before
+    assert kept(run)[1]["step"] == "15"
+
+
+def _broken(*args):
+    raise OSError(28, "No space left on device")
 
 
 def test_a_finished_run_is_evaluated_when_asked(tmp_path):

@@ -61,12 +61,20 @@ def from_text(text: str) -> Extractor:
     )
 
 
+SMALL = 16
+"""Pixels of the shorter side below which pictures are little to a network that was trained on photographs."""
+
+
 def suited(real: Collection) -> tuple[Extractor, ...]:
-    """What examples are compared in unless told: the best network there is, the classifier, and the bare numbers."""
+    """What examples are compared in unless told: the best network there is, the classifier, and the bare numbers.
+
+    Of pictures below `SMALL` pixels a classifier of their labels sees more than a large network.
+    """
     learnt: tuple[Extractor, ...] = (Classifier(),) if Classifier.suits(real) else ()
     if not real.image:
         return *learnt, Values()
-    network: tuple[Extractor, ...] = (EfficientNetLite0(),) if EfficientNetLite0.available() else ()
+    large = EfficientNetLite0.available() and (min(real.shape[1:]) >= SMALL or not learnt)
+    network: tuple[Extractor, ...] = (EfficientNetLite0(),) if large else ()
     return *network, *learnt, Pixels()
 
 

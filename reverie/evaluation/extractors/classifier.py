@@ -79,7 +79,7 @@ class Classifier(Extractor, kind="classifier"):
         return _Classifier(real, weights, about).to(device)
 
     def _key(self, real: Collection) -> str:
-        settings = json.dumps([VERSION, config.to_data(self), real.image], sort_keys=True)
+        settings = json.dumps([VERSION, torch.__version__, config.to_data(self), real.image], sort_keys=True)
         return hashlib.sha256(f"{real.digest} {settings}".encode()).hexdigest()[:24]
 
     def _made(self, real: Collection, path: Path) -> tuple[dict[str, Tensor], dict[str, Plain]]:

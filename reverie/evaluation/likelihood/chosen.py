@@ -40,7 +40,7 @@ def choose(run: Run, settings: Settings, data: Data | str | None) -> Chosen:
     Raises:
         ValueError: they are none, of another shape, or of classes that the model does not know.
     """
-    source = _source(run, data)
+    source = source_of(run, data)
     examples, own = source.load(), data is None or config.to_data(source) == config.to_data(run.recipe.data)
     if own:
         check_data(run, examples)
@@ -60,7 +60,7 @@ def choose(run: Run, settings: Settings, data: Data | str | None) -> Chosen:
     return Chosen(examples, taken_rows, len(rows), labels, "its own" if data is None else str(data), split)
 
 
-def _source(run: Run, data: Data | str | None) -> Data:
+def source_of(run: Run, data: Data | str | None) -> Data:
     """The data asked for; a folder or file is read as the run's own, if that is of the same kind."""
     if data is None:
         return run.recipe.data
@@ -80,12 +80,21 @@ def _labels(run: Run, settings: Settings, examples: Examples) -> np.ndarray | No
     """For each example the number of its class in the run; None where the model is told nothing."""
     if not run.classes or settings.label == "none":
         return None
+    return labels_in(run, examples, "; write --label none")
+
+
+def labels_in(run: Run, examples: Examples, instead: str = "") -> np.ndarray:
+    """For each example the number of its class in the run.
+
+    Raises:
+        ValueError: the examples have no labels, or one that the run does not know.
+    """
     if examples.labels is None:
-        raise ValueError(f"{run.path} was trained with labels, and these data have none; write --label none")
+        raise ValueError(f"{run.path} was trained with labels, and these data have none{instead}")
     unknown = [name for name in examples.classes if name not in run.classes]
     if unknown:
         known = ", ".join(run.classes[:8]) + (", ..." if len(run.classes) > 8 else "")
-        raise ValueError(f"{run.path} knows no class {unknown[0]!r}, only {known}; write --label none")
+        raise ValueError(f"{run.path} knows no class {unknown[0]!r}, only {known}{instead}")
     return np.array([run.classes.index(name) for name in examples.classes])[examples.labels]
 
 

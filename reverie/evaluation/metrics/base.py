@@ -8,7 +8,8 @@ from __future__ import annotations
 import abc
 from typing import ClassVar, Literal
 
-from reverie.config import Part
+from reverie import config
+from reverie.config import Part, Plain
 from reverie.evaluation.extractors.base import Features
 
 
@@ -42,6 +43,12 @@ class Metric(Part, abc.ABC, family="metric"):
     def name(self) -> str:
         """What the number is called in files."""
         return self.kind
+
+    @property
+    def protocol(self) -> dict[str, Plain]:
+        """What a protocol says of it: its kind and settings."""
+        found: dict[str, Plain] = config.to_data(self)
+        return found
 
     def check(self, made: Features, real: Features) -> None:
         """Refuse sets for which it is not defined.

@@ -34,4 +34,7 @@ class LabelAccuracy(Metric, kind="label_accuracy"):
         return float((made.probabilities.argmax(axis=1) == made.labels).mean())
 
     def note(self, n: int, m: int, width: int) -> str:
-        return "as the extractor sees them: its mistakes on real examples are in the floor"
+        return (
+            "as the extractor sees them: its mistakes on real examples are in the floor; where it learnt from all the "
+            "real examples there are, there is no floor, and its accuracy on those held back from it is in the protocol"
+        )

@@ -97,7 +97,9 @@ class Trained(Pair, kind="trained"):
 
     def _key(self, real: Collection, seeing: Opened, reading: OpenedWords) -> str:
         settings = [VERSION, torch.__version__, config.to_data(self), seeing.digest, seeing.about, reading.digest]
-        return hashlib.sha256(f"{real.digest} {json.dumps(settings, sort_keys=True)}".encode()).hexdigest()[:24]
+        return hashlib.sha256(
+            f"{real.digest} {real.captions_digest} {json.dumps(settings, sort_keys=True)}".encode()
+        ).hexdigest()[:24]
 
 
 def _refuse(real: Collection) -> None:

@@ -192,3 +192,11 @@ def test_two_examples_are_enough():
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="of the classifier must be at least"):
         Classifier(**settings)
+
+
+def test_another_version_of_torch_trains_its_own(digits, monkeypatch):
+    real, _ = digits
+    QUICK.open(real)
+    monkeypatch.setattr(torch, "__version__", "99.0")
+    QUICK.open(real)
+    assert len(list(folder().iterdir())) == 2

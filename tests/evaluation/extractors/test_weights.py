@@ -110,7 +110,8 @@ def collection(image, classes, side=8):
 
 
 def test_what_suits(monkeypatch):
-    assert suited(collection(True, 2)) == (EfficientNetLite0(), Classifier(), Pixels())
+    assert suited(collection(True, 2, side=16)) == (EfficientNetLite0(), Classifier(), Pixels())
+    assert suited(collection(True, 2)) == (Classifier(), Pixels())  # small pictures, whose classes are known
     assert suited(collection(True, 0)) == (EfficientNetLite0(), Pixels())
     assert suited(collection(True, 1)) == (EfficientNetLite0(), Pixels())
     assert suited(collection(True, 2, side=7)) == (EfficientNetLite0(), Pixels())
