@@ -60,7 +60,9 @@ def verdict(findings: Sequence[Finding], material: Material, detectable: float, 
             f"{least} would have been seen with {len(material.made)} samples and {material.controls} held-out examples",
         )
     tests = sum(f.adjusted is not None for f in findings)
-    return Verdict(NO_SIGN, f"none of {tests} tests at a level of {settings.level:g} together{_overfitted(findings)}")
+    power = f"had {100 * detectable:.2g} % of the samples been near-copies, it would have been seen"
+    why = f"none of {tests} tests at a level of {settings.level:g} together; {power}{_overfitted(findings)}"
+    return Verdict(NO_SIGN, why)
 
 
 def _overfitted(findings: Sequence[Finding]) -> str:

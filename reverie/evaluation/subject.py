@@ -32,7 +32,7 @@ class Subject:
     """What samples of a run are drawn with.
 
     Raises:
-        ValueError: fewer than 2 samples, or a negative seed.
+        ValueError: fewer than 2 samples, a negative seed, or an unknown class.
     """
 
     run: Run
@@ -48,6 +48,7 @@ class Subject:
     def __post_init__(self) -> None:
         if self.n < 2 or self.seed < 0:
             raise ValueError(f"at least 2 samples and a seed of at least 0; given n={self.n}, seed={self.seed}")
+        self.classes()  # an unknown one is refused before anything is drawn
 
     @property
     def name(self) -> str:
