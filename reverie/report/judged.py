@@ -5,11 +5,11 @@ Letters in shapes: none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reverie.evaluation import numbers
-from reverie.evaluation.numbers import Evaluation
+from reverie.evaluation.numbers import Evaluation, Number
 from reverie.report import commands
 from reverie.report.charts import Drawer
 from reverie.report.found import CURVES, Found
@@ -57,7 +57,7 @@ def evaluated(one: Evaluation) -> Iterator[Block]:
         yield Table(
             ("", "value ± standard error", "real examples get"),
             tuple((with_arrow(n.title, n.better), value_of(n, n.value, n.error), value_of(n, n.floor)) for n in found),
-            small={(r, 0): f"in {n.extractor}" for r, n in enumerate(found) if n.extractor},
+            small=_small(found),
             note=LEGEND,
         )
     for part in one.left_out:
@@ -66,6 +66,15 @@ def evaluated(one: Evaluation) -> Iterator[Block]:
     if notes := tuple(dict.fromkeys((n.title, n.note) for n in found if n.note)):
         yield Folded("How to read these numbers", notes)
     yield Folded(f"Protocol {one.id}", (*rows(dict(one.protocol)), *rows(dict(one.about), "about")))
+
+
+def _small(found: Sequence[Number]) -> dict[tuple[int, int], str]:
+    """Below a name whose features they are; below a value, where the floor is of fewer, that of as many samples."""
+    small = {(r, 0): f"in {n.extractor}" for r, n in enumerate(found) if n.extractor}
+    for r, n in enumerate(found):
+        if n.floor_n is not None and n.matched is not None:
+            small |= {(r, 1): f"{value_of(n, n.matched)} of {n.floor_n:,}", (r, 2): f"{n.floor_n:,} of them"}
+    return small
 
 
 # -------------------------------------------------------------------------------------- curves
