@@ -6,7 +6,6 @@ Letters in shapes: W pairs, ... one example.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -27,6 +26,7 @@ from reverie.audit.space import Space
 from reverie.audit.verdict import adjusted, verdict
 from reverie.config import Plain
 from reverie.evaluation.collection import Collection
+from reverie.evaluation.evaluate import Told, quiet
 from reverie.evaluation.extractors import Classifier, EfficientNetLite0, Extractor, Pixels, Values
 from reverie.evaluation.reading import of_run
 from reverie.evaluation.subject import Subject
@@ -34,9 +34,6 @@ from reverie.evaluation.team import Team, one_thread
 from reverie.recipe import Sampling
 from reverie.runs import Run
 from reverie.version import __version__
-
-Told = Callable[[str, float], object]
-"""Is told what is being done, and what share of it is behind us."""
 
 PAIRS = 16
 """Samples that are shown beside their nearest training example."""
@@ -53,7 +50,7 @@ class Hands:
 
     team: Team = Team()  # noqa: RUF009  # a value
     device: torch.device | str = "cpu"
-    told: Told = neighbours.quiet
+    told: Told = quiet
 
 
 @dataclass(frozen=True)

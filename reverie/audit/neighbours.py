@@ -33,14 +33,11 @@ from reverie.audit.material import LOOKED_AT, Material, shuffled
 from reverie.audit.settings import Settings
 from reverie.audit.space import Near, Space
 from reverie.audit.statistics import area, clopper_pearson, exceedance, least_significant
+from reverie.evaluation.evaluate import Told, quiet
 
 BINS = 40
 LOOKED = 500
 """Training examples that are looked at for twins, and stand in for held-out ones where there are none."""
-
-
-def quiet(what: str, share: float) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +87,7 @@ def ratios(near: Near) -> np.ndarray:
 
 
 def measure(
-    space: Space, material: Material, settings: Settings, told: Callable[[str, float], object] = quiet
+    space: Space, material: Material, settings: Settings, told: Told = quiet
 ) -> Nearness:  # fmt: skip
     """How near the samples are to the training examples in one space."""
     k, training = settings.neighbours + 1, material.training

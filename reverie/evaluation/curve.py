@@ -19,7 +19,7 @@ from reverie.evaluation.numbers import FORMAT, Number, protocol_id
 from reverie.evaluation.subject import Subject
 from reverie.recipe import Sampling
 from reverie.runs import Run
-from reverie.samplers import Sampler, Weighed
+from reverie.samplers import Sampler
 from reverie.tuning.cost import steps_within
 
 if TYPE_CHECKING:
@@ -126,10 +126,8 @@ def measure(subject: Subject, reference: Reference, settings: Sequence[tuple[Sam
         began = time.perf_counter()
         made = one.draw(reference.team, reference.device, reference.told)
         seconds = (time.perf_counter() - began) * 1000 / len(made)
-        sampler = sampling.sampler.method if isinstance(sampling.sampler, Weighed) else sampling.sampler
-        steps = len(sampling.grid(one.run.schedule)) - 1
         number = reference.evaluate(made).numbers[0]
-        yield Point(sampler.kind, sampling.grid.kind, tuned, steps, cost, round(seconds, 3), number)
+        yield Point(one.method.kind, sampling.grid.kind, tuned, one.steps, cost, round(seconds, 3), number)
 
 
 def picture(curve: Curve, title: str = "") -> Figure:

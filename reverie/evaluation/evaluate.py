@@ -43,7 +43,7 @@ Told = Callable[[str, float], object]
 """Is told what is being done, and what share of it is behind us."""
 
 
-def _quiet(what: str, share: float) -> None:
+def quiet(what: str, share: float) -> None:
     """Tell nobody."""
 
 
@@ -115,13 +115,12 @@ class Reference:
 
     def __init__(
         self, real: Collection, settings: Settings | None = None, floor: Collection | None = None,
-        team: Team = Team(), device: torch.device | str = "cpu", told: Told = _quiet,  # noqa: B008  # a value
+        team: Team = Team(), device: torch.device | str = "cpu", told: Told = quiet,  # noqa: B008  # a value
     ) -> None:  # fmt: skip
         check_real(real)
         self.settings = Settings() if settings is None else settings
         self.real, self.team, self.device, self.told = real, team, torch.device(device), told
-        self.apart = floor is not None and len(floor) > 1
-        self.floor = floor if self.apart else None
+        self.floor = floor if floor is not None and len(floor) > 1 else None
         if self.floor is not None:
             check_alike(self.floor, real, "the examples for the floor")
         asked: list[tuple[Extractor, tuple[Metric, ...]]] = [
@@ -133,7 +132,6 @@ class Reference:
         opened = [extractor.open(real, self.device) for extractor, _ in asked]
         names = _names([extractor for extractor, _ in asked], opened)
         self.judges = tuple(self._judge(name, one, *each) for name, one, each in zip(names, opened, asked, strict=True))
-        self.left_out: list[LeftOut] = []
         self.floors: dict[tuple[str, str, int], tuple[float, int] | None] = {}
 
     def _judge(self, name: str, opened: Opened, extractor: Extractor, metrics: tuple[Metric, ...]) -> Judged:
@@ -282,7 +280,7 @@ class Reference:
 
 def evaluate(
     made: Collection, real: Collection, settings: Settings | None = None, floor: Collection | None = None,
-    team: Team = Team(), device: torch.device | str = "cpu", told: Told = _quiet,  # noqa: B008  # a value
+    team: Team = Team(), device: torch.device | str = "cpu", told: Told = quiet,  # noqa: B008  # a value
 ) -> Evaluation:  # fmt: skip
     """How samples are beside real examples; arguments and errors as for `Reference` and `Reference.evaluate`."""
     return Reference(real, settings, floor, team, device, told).evaluate(made)

@@ -151,10 +151,10 @@ def with_likelihood(found: Evaluation, run: Run, n: int) -> Evaluation:
         *_, last = measure_likelihood(run, LikelihoodSettings(n=n))
     assert last.result is not None
     made = [
-        Number(f"bits_per_dim_{name}", title, part.bits_per_dim, error=part.standard_error, note=note)
-        for name, title, part, note in (
-            ("ode", "bits/dim, flow ODE", last.result.ode, ""),
-            ("bound", "bits/dim, bound", last.result.bound, ""),
+        Number(f"bits_per_dim_{name}", title, part.bits_per_dim, error=part.standard_error)
+        for name, title, part in (
+            ("ode", "bits/dim, flow ODE", last.result.ode),
+            ("bound", "bits/dim, bound", last.result.bound),
         )
         if part is not None
     ]

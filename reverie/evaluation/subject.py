@@ -21,7 +21,7 @@ from reverie.evaluation.team import Team
 from reverie.faster import Precision, cast, checked_precision
 from reverie.recipe import Sampling
 from reverie.runs import Run
-from reverie.samplers import Weighed
+from reverie.samplers import Sampler, Weighed
 from reverie.synthesis import times_of
 from reverie.tuning.cost import evaluations
 from reverie.tuning.record import model_of
@@ -53,8 +53,7 @@ class Subject:
     @property
     def name(self) -> str:
         """A file name that tells samples of a run apart, without an ending."""
-        sampler, steps = self.sampling.sampler, len(times_of(self.sampling, self.run.schedule)) - 1
-        kind = sampler.method.kind if isinstance(sampler, Weighed) else sampler.kind
+        kind, steps = self.method.kind, self.steps
         told = f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}"
         return f"{told}-seed{self.seed}-n{self.n}{self.run.mark}"
 
@@ -68,11 +67,20 @@ class Subject:
         """The same, with classes as often as these real examples have them, where no classes were asked for."""
         return replace(self, counts=counts_in(real, self.run.classes)) if self.run.classes else self
 
+    @property
+    def method(self) -> Sampler:
+        """The sampler, without weights that were tuned for it."""
+        sampler = self.sampling.sampler
+        return sampler.method if isinstance(sampler, Weighed) else sampler
+
+    @property
+    def steps(self) -> int:
+        """How many steps the sampler makes."""
+        return len(times_of(self.sampling, self.run.schedule)) - 1
+
     def network_evaluations(self) -> int:
         """How often a sample makes the sampler ask for a denoised example; guidance makes two calls of one."""
-        steps = len(times_of(self.sampling, self.run.schedule)) - 1
-        sampler = self.sampling.sampler
-        return evaluations(sampler.method if isinstance(sampler, Weighed) else sampler, self.run.schedule, steps)
+        return evaluations(self.method, self.run.schedule, self.steps)
 
     def about(self) -> dict[str, Plain]:
         """What the protocol says of the samples."""
@@ -83,7 +91,7 @@ class Subject:
             "weights": run.average,
             "sampler": settings["sampler"],
             "grid": settings["grid"],
-            "steps": len(times_of(self.sampling, run.schedule)) - 1,
+            "steps": self.steps,
             "evaluations": self.network_evaluations(),
             "guidance": self.sampling.guidance,
             "clip": self.sampling.clip,

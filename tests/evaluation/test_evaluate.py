@@ -2,11 +2,12 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from judged import Mean
 from toys import begun
 
 from reverie import config
@@ -15,7 +16,7 @@ from reverie.data.points import Checkerboard
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.evaluate import Reference, Settings, evaluate
 from reverie.evaluation.extractors import Pixels, Values
-from reverie.evaluation.metrics import Metric, Unfit, from_names
+from reverie.evaluation.metrics import Metric, from_names
 from reverie.evaluation.numbers import Evaluation, Number, protocol_id, read
 from reverie.evaluation.own import OwnDistance
 from reverie.evaluation.reading import Picture, check_picture, collected, of_run
@@ -30,21 +31,6 @@ def normal(n, seed, mean=0.0, width=4, source="normal numbers"):
 
 def pictures(n, seed, shape=(1, 8, 8), source="pictures"):
     return Collection(np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8), True, source)
-
-
-@dataclass(frozen=True)
-class Mean(Metric):
-    """The mean of the first feature of the samples: its error is known."""
-
-    kind = "mean"
-    least: int = 1
-
-    def check(self, made, real):
-        if len(made) < self.least:
-            raise Unfit(f"needs {self.least}")
-
-    def __call__(self, made, real):
-        return float(made.values[:, 0].mean())
 
 
 VALUES = Settings((Values(),), from_names("sliced_wasserstein,mmd,modes"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from judged import Mean
 
 from reverie import config
 from reverie.cli.numbers import print_evaluation
@@ -13,7 +14,7 @@ from reverie.data.points import Checkerboard
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.evaluate import Reference, Settings, evaluate
 from reverie.evaluation.extractors import Classifier, Extractor, Opened, Pixels, Values
-from reverie.evaluation.metrics import Metric, Unfit, from_names, standard
+from reverie.evaluation.metrics import Unfit, from_names, standard
 from reverie.evaluation.metrics.label_accuracy import LabelAccuracy
 from reverie.evaluation.metrics.precision_recall import Precision
 from reverie.evaluation.numbers import distinct
@@ -195,21 +196,6 @@ def test_what_was_learnt_from_the_reference_gives_no_floor():
 
 
 # -------------------------------------------------------------------------------------- the error
-
-
-@dataclass(frozen=True)
-class Mean(Metric):
-    """The mean of the first feature of the samples."""
-
-    kind = "mean"
-    least: int = 1
-
-    def check(self, made, real):
-        if len(made) < self.least:
-            raise Unfit(f"needs {self.least}")
-
-    def __call__(self, made, real):
-        return float(made.values[:, 0].mean())
 
 
 class Raw(Values):
