@@ -14,7 +14,7 @@ from reverie import config
 from reverie.data import Digits, resolve
 from reverie.data.points import Checkerboard
 from reverie.evaluation.collection import Collection
-from reverie.evaluation.evaluate import Reference, Settings, evaluate
+from reverie.evaluation.evaluate import Reference, Settings, _order, evaluate
 from reverie.evaluation.extractors import Pixels, Values
 from reverie.evaluation.metrics import Metric, from_names
 from reverie.evaluation.numbers import Evaluation, Number, protocol_id, read
@@ -104,6 +104,16 @@ def test_the_floor_is_of_other_real_examples_and_no_more_than_samples():
     halves = Reference(real, settings).evaluate(normal(200, 3))
     assert halves.numbers[0].floor_n == 150
     assert halves.protocol["floor"] == {"source": "the reference, one half beside the other"}
+
+
+def test_beside_a_floor_of_fewer_stands_the_number_of_as_many_samples():
+    real, others, settings = normal(300, 1), normal(80, 2), Settings((Values(),), from_names("sliced_wasserstein"))
+    reference, made = Reference(real, settings, others), normal(200, 3)
+    number = reference.evaluate(made).numbers[0]
+    rows = np.sort(_order(200)[:80])
+    assert number.floor_n == 80
+    assert number.matched == reference.evaluate(made.take(rows)).numbers[0].value != number.value
+    assert reference.evaluate(normal(80, 3)).numbers[0].matched is None
 
 
 def test_samples_of_the_law_reach_the_floor_and_shifted_ones_do_not():
