@@ -183,6 +183,13 @@ def _nested(hint: Any) -> type | None:
     return found[0] if found else None
 
 
+def _several(hint: Any) -> Any | None:
+    """The family or dataclass of which a field of type `hint` takes any number, if it is such a field."""
+    given = get_args(hint) if get_origin(hint) is tuple else ()
+    found = given[0] if len(given) == 2 and given[1] is Ellipsis else None
+    return found if found is not None and (_part_of(found) or _nested(found)) else None
+
+
 def from_data(hint: Any, data: Plain, where: str = "") -> Any:
     """Rebuild what `to_data` wrote; `hint` is the family, dataclass or type expected.
 
@@ -202,6 +209,11 @@ def from_data(hint: Any, data: Plain, where: str = "") -> Any:
     family = _part_of(hint)
     if family is not None:
         return _read_part(family, data, where)
+    several = _several(hint)
+    if several is not None:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where or 'the config'} must be a list of tables; given {data!r}")
+        return tuple(from_data(several, one, f"{where}[{i}]") for i, one in enumerate(data))
     nested = _nested(hint)
     if nested is not None:
         if not isinstance(data, Mapping):
@@ -261,6 +273,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _tuples(value: Plain) -> Plain:
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 

@@ -87,6 +87,15 @@ def self_conditioned(f: Denoises) -> bool:
     return bool(getattr(f, "self_conditioned", False))
 
 
+def by_row(f: Denoises) -> bool:
+    """Whether a denoiser holds something of each example of its batch, given to it or remembered by it.
+
+    Row r of a call is then that of example r % B: it may see the batch filled up with its first examples, or
+    several times whole, but no part of it.
+    """
+    return bool(getattr(f, "by_row", False))
+
+
 class Rescheduled:
     """The same denoiser under another schedule: match the SNR, then rescale x.
 
@@ -96,7 +105,7 @@ class Rescheduled:
 
     def __init__(self, denoiser: Denoises, schedule: Schedule) -> None:
         self.denoiser, self.schedule = denoiser, schedule
-        self.self_conditioned = self_conditioned(denoiser)
+        self.self_conditioned, self.by_row = self_conditioned(denoiser), by_row(denoiser)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         t, own_schedule = host(t), self.denoiser.schedule
@@ -126,12 +135,19 @@ class Wrapper:
         """As the denoiser inside."""
         return self_conditioned(self.denoiser)
 
+    @property
+    def by_row(self) -> bool:
+        """As the denoiser inside."""
+        return by_row(self.denoiser)
+
 
 class Remembering(Wrapper):
     """The denoiser, told at every call what it thought x0 to be at the one before (Chen et al., 2023).
 
     It remembers, so each trajectory has one of its own. A call with another number of rows is told nothing.
     """
+
+    by_row = True
 
     def __init__(self, denoiser: Denoises) -> None:
         super().__init__(denoiser)
@@ -167,6 +183,9 @@ class FixedRows(Wrapper):
 
     Kernels round differently for different batch sizes, by about 1e-6, which is enough to turn a
     pixel. With a fixed number of rows a sample is the same, bit for bit, in any batch.
+
+    Raises:
+        ValueError: a batch that would be taken in parts by a denoiser that goes `by_row`.
     """
 
     def __init__(self, denoiser: Denoises, rows: int) -> None:
@@ -174,6 +193,11 @@ class FixedRows(Wrapper):
         self.rows = rows
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        if len(x) > self.rows and self.by_row:
+            raise ValueError(
+                f"{type(self.denoiser).__name__} holds something of each example and cannot see {len(x)} of them "
+                f"{self.rows} at a time; put FixedRows inside it"
+            )
         parts = [self.denoiser(*part) for part in self._parts(x, t, cond)]
         var = None if parts[0].var is None else _joined([q.var for q in parts if q.var is not None], x)
         level, told = self.schedule.at(t, like=x), [q.told for q in parts]

@@ -73,8 +73,9 @@ class GaussianMixture:
         log_weight = self.weights.log().expand(len(x), -1)
         if self.labels is not None and cond is not None and cond.label is not None:
             other = self.labels != cond.label[:, None]
-            if cond.drop is not None:
-                other = other & ~cond.drop[:, None]
+            hidden = cond.hidden("label")
+            if hidden is not None:
+                other = other & ~hidden[:, None]
             log_weight = log_weight.masked_fill(other, -math.inf).log_softmax(1)  # those of the class sum to 1
         return log_density.expand_as(residual).flatten(2).sum(2) + log_weight, residual, variance
 
@@ -91,11 +92,42 @@ class GaussianMixture:
         """log p_t(x), or log p_t(x | label) where `cond` gives one, (B,), in nats; t = 0 for the data."""
         return self._log_joint(x, self.schedule.at(host(t), like=x), cond)[0].logsumexp(1)
 
+    def classifier(self) -> MixtureClassifier:
+        """The exact classifier of noisy examples.
+
+        Raises:
+            ValueError: the components have no classes, or not all of 0, 1, ..., K - 1.
+        """
+        return MixtureClassifier(self)
+
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n draws of the data, (n, ...)."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         z = torch.randn((n, *self.means.shape[1:]), dtype=self.means.dtype, generator=generator)
         return self.means[k] + self.stds[k] * z
+
+
+class MixtureClassifier:
+    """log p(class | x_t) of a labelled mixture, what a classifier of noisy examples is trained towards.
+
+    The logits (B, K) are log sum_k w_k N(x; ...) over the components of each class, less their logarithmic
+    sum; they are differentiable in x.
+
+    Raises:
+        ValueError: the components have no classes, or not all of 0, 1, ..., K - 1.
+    """
+
+    def __init__(self, data: GaussianMixture) -> None:
+        labels = data.labels
+        if labels is None or not torch.equal(labels.unique(), torch.arange(int(labels.max()) + 1)):
+            raise ValueError(f"a classifier needs components of all classes from 0 on; given labels {labels}")
+        self.data, self.schedule = data, data.schedule
+        self.other = labels != torch.arange(int(labels.max()) + 1)[:, None]  # (K classes, components)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """Logits (B, K), which are logarithms of probabilities, for x (B, ...) at t, (B,) or ()."""
+        joint = self.data._log_joint(x, self.schedule.at(t, like=x), None)[0]
+        return joint[:, None].masked_fill(self.other, -math.inf).logsumexp(2).log_softmax(1).to(x)
 
 
 class Gaussian(GaussianMixture):

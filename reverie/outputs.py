@@ -1,8 +1,8 @@
 """Samples to files: what a path's ending says is what is written.
 
-    .png         one sheet: images by class, or a plot of data that are not images
+    .png         one sheet: images by class or by what was asked for, or a plot of data that are not images
     a folder     one PNG a sample, numbered from the first (a path without an ending, or ending in /)
-    .npz         `arr_0`, images (N, H, W, C) uint8 or data (N, ...), and `arr_1`, labels (N,)
+    .npz         `arr_0`, images (N, H, W, C) uint8 or data (N, ...), `arr_1`, labels (N,), and `texts` (N,)
     .npy         the same `arr_0` alone
     .gif, .webp  an animation from noise to sample
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reverie import pictures
 from reverie.data import Examples, contact_sheet
+from reverie.data.captioned import with_caption
 from reverie.files import atomic
 from reverie.runs import Facts
 from reverie.spaces import Space
@@ -34,7 +35,9 @@ ANIMATIONS = {".gif": 65_535, ".webp": 16_383}
 """Endings, and the most pixels a side that the format has."""
 STILLS = (".png", ".npz", ".npy", "")
 MOST_ROWS = 32
-"""With more classes than this, a sheet is in the order of the samples."""
+"""With more classes or names than this, a sheet is in the order of the samples."""
+MOST_NAMED = 256
+"""With more samples than this, such a sheet has no names under the pictures."""
 
 
 def check_output(path: Path, image: bool) -> None:
@@ -59,13 +62,32 @@ def array(samples: Tensor, image: bool) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(values, 1, -1)) if image else values
 
 
-def sheet(samples: np.ndarray, labels: Sequence[int | None], classes: Sequence[str]) -> Picture:
-    """Images (N, C, H, W) as one picture: a row a class where there are several, else a square."""
+def sheet(
+    samples: np.ndarray, labels: Sequence[int | None], classes: Sequence[str], names: Sequence[str] = ()
+) -> Picture:
+    """Images (N, C, H, W) as one picture: a row a name, or else a class, where there are several, else a square.
+
+    Args:
+        samples: the images.
+        labels: the class of each; None for none.
+        classes: their names.
+        names: what else each is to be called. With too many of them for rows each stands under its picture.
+    """
+    different = list(dict.fromkeys(names))
+    if 1 < len(different) <= MOST_ROWS:
+        return _rows(samples, [different.index(name) for name in names], different)
+    if different[1:] and len(samples) <= MOST_NAMED:
+        return pictures.grid(np.stack([with_caption(*pair) for pair in zip(samples, names, strict=True)]))
     kinds = sorted({label for label in labels if label is not None})
     if not 1 < len(kinds) <= MOST_ROWS or None in labels:
         return pictures.grid(samples)
-    place = np.array([kinds.index(label) for label in labels if label is not None])
-    return pictures.sheet([samples[place == k] for k in range(len(kinds))], row_labels=[classes[k] for k in kinds])
+    return _rows(samples, [kinds.index(label) for label in labels if label is not None], [classes[k] for k in kinds])
+
+
+def _rows(samples: np.ndarray, row: Sequence[int], names: Sequence[str]) -> Picture:
+    """Sample i in row[i]."""
+    place = np.array(row)
+    return pictures.sheet([samples[place == k] for k in range(len(names))], row_labels=names)
 
 
 @contextmanager
@@ -80,9 +102,24 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write_samples(
-    path: Path, samples: Tensor, labels: Sequence[int | None], facts: Facts, about: dict[str, Any]
+    path: Path,
+    samples: Tensor,
+    labels: Sequence[int | None],
+    facts: Facts,
+    about: dict[str, Any],
+    texts: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> None:
     """Write samples as data, (N, C, H, W) uint8 images or (N, ...), to what `path` ends in.
+
+    Args:
+        path: where to.
+        samples: N of them.
+        labels: the class of each.
+        facts: what the run knows of its data.
+        about: what pictures carry.
+        texts: the text of each, if they were asked for by one.
+        names: what each is called on a sheet, besides its class.
 
     Raises:
         OSError: the disk is full or cannot be written; what was there is as it was.
@@ -90,14 +127,15 @@ def write_samples(
     suffix = path.suffix.lower()
     with _named(path):
         if suffix in (".npz", ".npy"):
-            _write_arrays(path, array(samples, facts.image), labels)
+            _write_arrays(path, array(samples, facts.image), labels, texts)
         elif suffix == "":
             for i, sample in enumerate(samples.numpy()):
                 number = int(about.get("start", 0)) + i
                 own = about | {"start": number, "n": 1, "labels": [labels[i]]}
+                own |= {"texts": [texts[i]]} if texts else {}
                 pictures.save_png(_single(sample), path / f"{number:06d}.png", own)
         elif facts.image:
-            pictures.save_png(sheet(samples.numpy(), labels, facts.classes), path, about)
+            pictures.save_png(sheet(samples.numpy(), labels, facts.classes, names), path, about)
         else:
             _plot(path, samples, labels, facts, about)
 
@@ -114,12 +152,21 @@ class Output:
         facts: what the run knows of its data.
         labels: of all samples.
         about: what pictures carry.
+        texts, names: of all samples, as for `write_samples`.
     """
 
     def __init__(
-        self, path: Path, space: Space, facts: Facts, labels: Sequence[int | None], about: dict[str, Any]
+        self,
+        path: Path,
+        space: Space,
+        facts: Facts,
+        labels: Sequence[int | None],
+        about: dict[str, Any],
+        texts: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.path, self.space, self.facts, self.labels, self.about = path, space, facts, labels, about
+        self.texts, self.names = texts, names
         self.moving, self.single = path.suffix.lower() in ANIMATIONS, path.suffix == ""
         self._frames: list[Tensor] = []
         self._batches: list[list[Tensor]] = []
@@ -143,8 +190,10 @@ class Output:
     def _done(self, first: int, data: Tensor) -> None:
         if self.single:
             start = int(self.about.get("start", 0)) + first
-            labels = self.labels[first : first + len(data)]
-            write_samples(self.path, data, labels, self.facts, self.about | {"start": start})
+            part = slice(first, first + len(data))
+            write_samples(
+                self.path, data, self.labels[part], self.facts, self.about | {"start": start}, self.texts[part]
+            )
         else:
             self._batches.append([*self._frames, data])
 
@@ -159,20 +208,21 @@ class Output:
             return
         frames = [torch.cat(parts) for parts in zip(*self._batches, strict=True)]
         if self.moving:
-            write_animation(self.path, frames, self.labels, self.facts, self.about)
+            write_animation(self.path, frames, self.labels, self.facts, self.about, self.names)
         else:
-            write_samples(self.path, frames[-1], self.labels, self.facts, self.about)
+            write_samples(self.path, frames[-1], self.labels, self.facts, self.about, self.texts, self.names)
 
 
-def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None]) -> None:
+def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None], texts: Sequence[str]) -> None:
     with atomic(path) as temp, temp.open("wb") as file:
         if path.suffix.lower() == ".npy":  # numpy's own `save` does not say why a disk takes no more
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
             file.write(values.data)
-        elif any(label is None for label in labels):
-            np.savez(file, arr_0=values)
         else:
-            np.savez(file, arr_0=values, arr_1=np.array(labels, np.int64))
+            known = {"arr_0": values}
+            known |= {} if None in labels else {"arr_1": np.array(labels, np.int64)}
+            known |= {"texts": np.array(texts, np.str_)} if texts else {}
+            np.savez(file, **known)  # type: ignore[arg-type]  # a name might be `allow_pickle`
 
 
 def _single(sample: np.ndarray) -> Picture:
@@ -197,7 +247,12 @@ def _plot(path: Path, samples: Tensor, labels: Sequence[int | None], facts: Fact
 
 
 def write_animation(
-    path: Path, frames: Iterable[Tensor], labels: Sequence[int | None], facts: Facts, about: dict[str, Any]
+    path: Path,
+    frames: Iterable[Tensor],
+    labels: Sequence[int | None],
+    facts: Facts,
+    about: dict[str, Any],
+    names: Sequence[str] = (),
 ) -> None:
     """Write an animation of sheets, each of images (N, C, H, W) uint8.
 
@@ -205,7 +260,7 @@ def write_animation(
         ValueError: more samples than a picture of that format can hold.
         OSError: the disk is full or cannot be written; what was there is as it was.
     """
-    shown = [sheet(frame.numpy(), labels, facts.classes) for frame in frames]
+    shown = [sheet(frame.numpy(), labels, facts.classes, names) for frame in frames]
     longest, most = max(shown[0].size), ANIMATIONS[path.suffix.lower()]
     if longest > most:
         raise ValueError(f"{path} would be {longest} pixels long; the format has at most {most}: draw fewer samples")

@@ -16,16 +16,27 @@ from typing import Literal
 from reverie import config
 from reverie.data import Data
 from reverie.grids import Angle, Grid, checked_times
-from reverie.losses import Denoising, LogitNormalTimes, Loss
+from reverie.guidance import Guide
+from reverie.image_conditions import ImageCondition
+from reverie.losses import Contrastive, CrossEntropy, Denoising, LogitNormalTimes, Loss
 from reverie.losses.base import layers
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
 from reverie.samplers import Adams, Sampler
 from reverie.schedules import Flow, Schedule
 from reverie.spaces import Pixels, Space, Standardized
+from reverie.text import TextEncoder, Transformer
 from reverie.time_labels import LogSNR, TimeLabel
 
 LIBRARY = Path(__file__).parent / "recipes"
+Kind = Literal["denoiser", "classifier", "pair"]
+"""What is trained."""
+LOSSES: dict[str, Loss] = {
+    "denoiser": Denoising("flow", LogitNormalTimes()),
+    "classifier": CrossEntropy(),
+    "pair": Contrastive(),
+}
+"""The loss of each, unless given."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Train:
     """How often in a run they are stored."""
     drop: float = 0.1
     """Probability that an example's condition is hidden, for classifier-free guidance."""
+    drop_part: float = 0.1
+    """Probability that each part of a condition of several parts is hidden by itself, so that it may be left out."""
     flip: bool = False
     """Mirror half of the images left to right."""
     validation: float = 0.1
@@ -91,7 +104,7 @@ class Train:
         for name in ("lr", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0; given {getattr(self, name)}")
-        for name in ("ema", "validation", "drop", "betas"):
+        for name in ("ema", "validation", "drop", "drop_part", "betas"):
             value = getattr(self, name)
             if not all(0 <= v < 1 for v in (value if isinstance(value, tuple) else (value,))):
                 raise ValueError(f"{name} must lie in [0, 1); given {value}")
@@ -113,14 +126,20 @@ class Sampling:
     sampler: Sampler = field(default_factory=Adams)
     grid: Grid = field(default_factory=lambda: Angle(20))
     guidance: float = 1.0
-    """Scale of classifier-free guidance; 1 is none."""
+    """Scale of guidance; 1 is none, for a classifier or a pair that guides 0."""
     clip: bool = False
     """Hold the predicted data inside the range of pixels, [-1, 1]."""
+    guide: Guide | None = None
+    """How samples are guided; classifier-free unless given."""
+    threshold: float = 0.0
+    """Dynamic thresholding of the predicted data at this quantile, such as 0.995; 0 for none."""
 
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))
         if self.guidance < 0:
             raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is a quantile, above 0 and up to 1, or 0 for none; given {self.threshold}")
 
     def check(self, space: Space) -> None:
         """Refuse clipping of data without a range.
@@ -130,6 +149,8 @@ class Sampling:
         """
         if self.clip and not space.bounded:
             raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
+        if self.threshold and not space.bounded:
+            raise ValueError("threshold brings pixels into their range; these data are not 8-bit images")
 
     def completed(self, space: Space, shape: Sequence[int]) -> Sampling:
         """With what the data say filled in, where a sampler or a grid asks for it and was not told.
@@ -184,27 +205,63 @@ class Recipe:
     """
 
     data: Data
+    kind: Kind = "denoiser"
+    """What is trained: what samples are drawn from, or a classifier or an image-text pair that guides it."""
     space: Space | None = None
     """Pixels for images, else Standardized, unless given."""
     labels: bool = True
     """Whether the classes of the data, if any, condition the model."""
+    attributes: tuple[str, ...] | None = None
+    """Which attributes of the data condition the model; all of them unless given, [] for none."""
+    captions: bool = True
+    """Whether the captions of the data, if any, condition the model."""
+    text: TextEncoder | None = None
+    """How captions are read; by a small transformer that is trained with the model unless given."""
+    image_condition: ImageCondition | None = None
+    """An image that conditions the model, and how it is made of an example; none unless given."""
     schedule: Schedule = field(default_factory=Flow)
     parameterization: Parameterization = field(default_factory=Velocity)
     time_label: TimeLabel = field(default_factory=LogSNR)
     net: NetConfig | None = None
     """Chosen by the shape of the data unless given: see `reverie.nets.suited`."""
-    loss: Loss = field(default_factory=lambda: Denoising("flow", LogitNormalTimes()))
+    loss: Loss = field(default_factory=lambda: LOSSES["denoiser"])
     train: Train = field(default_factory=Train)
     sample: Sampling = field(default_factory=Sampling)
     evaluate: Evaluating = field(default_factory=Evaluating)
 
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))
+        self._check_kind()
+        if self.sample.guide is not None and self.sample.guide.needs:
+            raise ValueError(
+                f"sample.guide.run={self.sample.guide.needs} names a folder, and a recipe travels without it; "
+                f"give it when sampling: reverie sample RUN guide.kind={self.sample.guide.kind} guide.run=..."
+            )
         self.parameterization.check(self.schedule)
         self._check_chain()
         self.loss.check(self.schedule, self.parameterization)
         self._check_checkpointing()
         self.sample.sampler.check(self.schedule, checked_times(self.sample.grid(self.schedule)))
+
+    def _check_kind(self) -> None:
+        """A loss trains one kind of model, and a guide has no use for what draws samples, or is told to a denoiser."""
+        if self.loss.trains != self.kind:
+            inner = list(layers(self.loss))[-1]
+            raise ValueError(
+                f"loss.kind={inner.kind} is for kind={inner.trains}, and kind is {self.kind}: use "
+                f"loss.kind={LOSSES[self.kind].kind}"
+            )
+        if self.kind == "denoiser":
+            return
+        unfit = {
+            "evaluate.every=0": self.evaluate.every > 0,
+            "labels=true": self.kind == "classifier" and not self.labels,
+            "captions=true": self.kind == "pair" and not self.captions,
+            f"loss.kind={LOSSES[self.kind].kind}": self.loss.self_conditions,
+            "image_condition=none": self.image_condition is not None,
+        }
+        if needed := [words for words, wrong in unfit.items() if wrong]:
+            raise ValueError(f"kind={self.kind} has no samples, and learns what the data are called: set {needed[0]}")
 
     def _check_chain(self) -> None:
         """A chain's number of steps stands in its betas and its time label: they must agree."""
@@ -220,8 +277,17 @@ class Recipe:
                 "train.checkpointing=false, or a smaller train.batch with train.accumulate where memory is short"
             )
 
-    def completed(self, shape: tuple[int, ...], image: bool) -> Recipe:
-        """The recipe with what depends on the data filled in."""
+    @property
+    def reads(self) -> bool:
+        """Whether captions, where there are any, condition the model."""
+        return self.captions and self.kind != "classifier"
+
+    def completed(self, shape: tuple[int, ...], image: bool, captioned: bool = False) -> Recipe:
+        """The recipe with what depends on the data filled in.
+
+        Raises:
+            ValueError: settings that these data have no use for, with what would fit.
+        """
         space = self.space or (Pixels() if image else Standardized())
         if isinstance(space, Pixels) and not image:
             raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
@@ -235,10 +301,19 @@ class Recipe:
                 f"loss.kind={inner[-1].kind} counts the bins of 8-bit pixels, and these data are none: "
                 f"set {'loss.' * len(inner)}bins=0"
             )
+        if self.text is not None and self.reads and not captioned:
+            raise ValueError(f"text.kind={self.text.kind} reads captions, and these data have none")
+        if self.image_condition is not None and not image:
+            raise ValueError(
+                f"image_condition.kind={self.image_condition.kind} is for images; these data are not images"
+            )
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")
-        sample = dataclasses.replace(self.sample.completed(space, shape), clip=self.sample.clip and space.bounded)
-        return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample)
+        sample = self.sample.completed(space, shape)
+        if not space.bounded:  # neither has a range to hold such data in
+            sample = dataclasses.replace(sample, clip=False, threshold=0.0)
+        text = (self.text or Transformer()) if captioned and self.reads else None
+        return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample, text=text)
 
 
 def check_finite(data: config.Plain, where: str = "") -> None:
@@ -265,11 +340,16 @@ def library() -> dict[str, Path]:
 def compose(layers: Iterable[Mapping[str, config.Plain]]) -> Recipe:
     """The recipe that the layers make, later ones on top.
 
+    A layer that says what is trained puts the loss of that in the place of the one below it.
+
     Raises:
         ValueError: an unknown key, a value of the wrong type, or parts that do not fit.
     """
     data = _defaults()
     for layer in layers:
+        kind = str(layer.get("kind", data["kind"]))
+        if kind != data["kind"] and kind in LOSSES:
+            data["loss"] = config.to_data(LOSSES[kind])
         data = config.merged(data, layer)
     if data["data"] is None:
         raise ValueError("no data: name a built-in set such as digits, a folder of images, or a .npz or .npy file")

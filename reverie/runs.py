@@ -15,9 +15,10 @@ Nothing is unpickled and nothing imported by a name found in a file.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,20 +30,26 @@ import torch
 from torch import Tensor
 
 from reverie import config
-from reverie.conditioning import Conditions
 from reverie.data import Data, Examples
+from reverie.data.columns import LeftOut
 from reverie.denoiser import Denoiser
+from reverie.digests import digest
 from reverie.faster import Precision, cast, checked_precision
 from reverie.faster import compiled as compile_net
 from reverie.files import atomic, write_json
 from reverie.grids import Grid
+from reverie.guiding import helper_of, lead_of
 from reverie.locking import locked
+from reverie.models import Model, NoisyClassifier, NoisyPair
+from reverie.models.guides import purpose
+from reverie.prompts import Asked, Known, OfExamples, Prompt, Vocabulary, cond_of, in_turn, names, typical
 from reverie.recipe import Recipe, Sampling
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
 from reverie.spaces import Space
 from reverie.synthesis import Request, sized, synthesize
 from reverie.tensors import global_randomness
+from reverie.text import TextEncoder
 from reverie.version import __version__
 
 if TYPE_CHECKING:
@@ -54,6 +61,10 @@ REMADE, BEFORE = ("unet", "dit"), "bd0d55b"
 that reads them."""
 CONFIG, MODEL, METRICS, SAMPLES, STATE = "config.json", "model.safetensors", "metrics.jsonl", "samples", "state"
 EMA, BEST = "ema", "best.safetensors"
+TYPICAL = 64
+"""Prompts of held-out examples that a run keeps, at the most."""
+SHIPPED = Path(__file__).parent / "shipped"
+"""Trained runs that come with the package: their names open them."""
 Weights = Literal["model", "best"]
 """Which of a run's weights are used: those of `MODEL`, or those of `BEST`."""
 
@@ -73,13 +84,28 @@ class Facts:
     """Damaged files left out."""
     fingerprint: str
     """A hash of the examples, by which changed data are noticed."""
+    captions: int = 0
+    """Examples with a caption."""
+    troubles: int = 0
+    """What is wrong with captions and attributes, though no example is left out for it."""
+    attributes: tuple[Known, ...] = ()
+    """What else is known of the examples, as the model is told of it."""
+    text: TextEncoder | None = None
+    """How captions are read, fitted to them: its files stand in the run folder."""
+    prompts: tuple[Prompt, ...] = ()
+    """What some held-out examples are told as, for a model that is told more than a class."""
 
 
 def fingerprint(examples: Examples) -> str:
-    """A hash of shape, type, labels and up to 1,024 examples spread over the whole."""
+    """A hash of shape, type, labels, captions, attributes and up to 1,024 examples spread over the whole."""
     digest = hashlib.sha256(f"{examples.items.shape} {examples.items.dtype} {examples.classes}".encode())
     if examples.labels is not None:
         digest.update(np.ascontiguousarray(examples.labels).tobytes())
+    if examples.texts:
+        digest.update("\0".join(examples.texts).encode())
+    for attribute in examples.attributes:
+        digest.update(f"{attribute.name} {attribute.classes}".encode())
+        digest.update(np.ascontiguousarray(attribute.values).tobytes())
     for i in np.linspace(0, len(examples) - 1, min(len(examples), 1024)).round().astype(int):
         digest.update(np.ascontiguousarray(examples.items[i]).tobytes())
     return digest.hexdigest()[:16]
@@ -91,11 +117,48 @@ def check_data(run: Run, examples: Examples) -> None:
     Raises:
         ValueError: their fingerprint is another one.
     """
-    if fingerprint(examples) != run.facts.fingerprint:
+    known = {fingerprint(examples)}
+    if not run.facts.captions and not run.facts.attributes:  # some runs are older than what is read of them now
+        known.add(fingerprint(replace(examples, texts=(), attributes=())))
+    if run.facts.fingerprint not in known:
         raise ValueError(
             f"the data have changed since {run.path} was begun ({run.facts.train + run.facts.validation} examples "
             f"then, {len(examples)} now, or others); put them back, or begin a new run with another --out"
         )
+
+
+def vocabulary(recipe: Recipe, facts: Facts, folder: Path = Path()) -> Vocabulary:
+    """What the model of a recipe can be told.
+
+    Args:
+        recipe: completed.
+        facts: of its data.
+        folder: the run's.
+    """
+    return Vocabulary(
+        facts.shape,
+        facts.classes if recipe.labels else (),
+        facts.attributes,
+        facts.text,
+        recipe.image_condition,
+        folder,
+    )
+
+
+def new_model(recipe: Recipe, facts: Facts) -> Model:
+    """What a completed recipe trains, its weights drawn from the recipe's seed.
+
+    Raises:
+        ValueError: it is to learn something that the data do not have.
+    """
+    if recipe.kind == "denoiser":
+        return network(recipe, facts)
+    assert recipe.net is not None
+    told, parts = vocabulary(recipe, facts).conditions, (recipe.schedule, recipe.time_label)
+    with global_randomness(recipe.train.seed, 0):
+        if recipe.kind == "classifier":
+            return NoisyClassifier.build(recipe.net, facts.shape, told.classes, *parts)
+        return NoisyPair.build(recipe.net, facts.shape, told, *parts)
 
 
 def network(recipe: Recipe, facts: Facts) -> Denoiser:
@@ -105,7 +168,7 @@ def network(recipe: Recipe, facts: Facts) -> Denoiser:
     with global_randomness(recipe.train.seed, 0):
         net = recipe.net.build(
             facts.shape,
-            Conditions(classes=len(facts.classes) if recipe.labels else 0),
+            vocabulary(recipe, facts).conditions,
             inputs=2 if recipe.loss.self_conditions else 1,
             outputs=recipe.parameterization.outputs,
         )
@@ -162,16 +225,6 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is damaged ({error})") from None
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and values."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        t = tensors[name].detach().to("cpu").contiguous()
-        found.update(f"{name} {t.dtype} {tuple(t.shape)};".encode())
-        found.update(t.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all.
 
@@ -185,17 +238,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         temp.write_bytes(save(plain, dict(metadata) if metadata else None))  # no tensors and {} make a damaged file
 
 
-def fill(denoiser: Denoiser, weights: Mapping[str, Tensor], path: Path) -> None:
+def fill(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
     """Put weights read from `path` into the network.
 
     Raises:
         ValueError: they are another network's; the first few misfits are named.
     """
-    wrong = misfits(denoiser.net.state_dict(), weights)
+    wrong = misfits(model.net.state_dict(), weights)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}")
-    denoiser.net.load_state_dict(dict(weights))
+    model.net.load_state_dict(dict(weights))
 
 
 def misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
@@ -266,17 +319,56 @@ class Run:
         """The network with its averaged weights, in evaluation mode.
 
         Raises:
+            ValueError: the weights are missing, damaged or another network's; or the run is no denoiser's.
+        """
+        if self.recipe.kind != "denoiser":
+            raise ValueError(purpose(self.recipe.kind, self.path))
+        made = self.model
+        assert isinstance(made, Denoiser)
+        return made
+
+    @cached_property
+    def classifier(self) -> NoisyClassifier:
+        """The classifier with its averaged weights, in evaluation mode.
+
+        Raises:
+            ValueError: the weights are missing, damaged or another network's; or the run is no classifier's.
+        """
+        if self.recipe.kind != "classifier":
+            raise ValueError(f"{self.path} is no classifier; train one with `reverie train ... kind=classifier`")
+        made = self.model
+        assert isinstance(made, NoisyClassifier)
+        return made
+
+    @cached_property
+    def pair(self) -> NoisyPair:
+        """The image-text pair with its averaged weights, in evaluation mode.
+
+        Raises:
+            ValueError: the weights are missing, damaged or another network's; or the run is no pair's.
+        """
+        if self.recipe.kind != "pair":
+            raise ValueError(f"{self.path} is no image-text pair; train one with `reverie train ... kind=pair`")
+        made = self.model
+        assert isinstance(made, NoisyPair)
+        return made
+
+    @cached_property
+    def model(self) -> Model:
+        """What was trained, with its averaged weights, in evaluation mode: one of the three above.
+
+        Raises:
             ValueError: the weights are missing, damaged or another network's.
         """
         path = self.file
         if not path.exists():
             raise ValueError(f"{path} is missing: the run has not saved yet. Run its train command again to resume it")
-        denoiser = network(self.recipe, self.facts)
+        made = new_model(self.recipe, self.facts)
         try:
-            fill(denoiser, read_tensors(path), path)
+            fill(made, read_tensors(path), path)
         except ValueError as error:
             raise ValueError(f"{error}. Run its train command again to restore it from {self.path / STATE}") from None
-        return denoiser.eval().requires_grad_(False)
+        return made.eval().requires_grad_(False)
 
     @property
     def space(self) -> Space:
@@ -303,6 +395,15 @@ class Run:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that condition the model; empty for an unconditional one."""
         return self.facts.classes if self.recipe.labels else ()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """All that the model can be asked for."""
+        return vocabulary(self.recipe, self.facts, self.path)
+
+    def told(self, examples: Examples) -> OfExamples:
+        """What the model is told of the run's examples."""
+        return OfExamples(self.vocabulary, examples)
 
     def label_index(self, label: int | str) -> int:
         """The number of a class given by number or name.
@@ -358,6 +459,65 @@ class Run:
             warnings.warn(found.note, stacklevel=3)
         return found.sampling
 
+    def ask(
+        self,
+        n: int,
+        label: int | str | Sequence[int | str | None] | None = None,
+        prompt: str | Sequence[str] | None = None,
+        attributes: Mapping[str, object] | None = None,
+        image: Tensor | None = None,
+        negative: str | None = None,
+    ) -> Request:
+        """A request for n samples of seed 0, by all that the model can be told.
+
+        Where nothing is asked of a model that is told more than a class, its prompts of held-out examples are used
+        in turn. Where a text, attributes or an image are given and no class is, there is none.
+
+        Args:
+            n: how many.
+            label: as for `sample`.
+            prompt: as for `sample`.
+            attributes: as for `sample`.
+            image: (1 or n, C', H, W), what the run's image condition made of a picture.
+            negative: a text to be led away from; guidance then leads from it to the prompt.
+
+        Raises:
+            ValueError: something that the model was not trained with, or an unknown value.
+        """
+        told, typical = self.vocabulary, self.facts.prompts
+        asked = prompt is not None or bool(attributes) or image is not None
+        if typical and label is None and not asked:
+            prompts = tuple(typical[i % len(typical)] for i in range(n))
+        else:
+            labels = (None,) * n if label is None and asked else self.labels_for(n, label)
+            prompts = in_turn(told, labels, prompt, attributes)
+        away = in_turn(told, (None,), negative)[0] if negative else None
+        return self.request(prompts, image, away)
+
+    def request(
+        self, prompts: Sequence[Prompt], image: Tensor | None = None, negative: Prompt | None = None
+    ) -> Request:
+        """A request for a sample of each prompt, of seed 0.
+
+        Args:
+            prompts: what each is asked to be.
+            image: as for `ask`.
+            negative: what guidance leads away from.
+
+        Raises:
+            ValueError: an image to a model that has no use for one.
+        """
+        told, labels = self.vocabulary, tuple(prompt.label for prompt in prompts)
+        if told.plain and image is None:
+            return Request(labels)
+        cond, away = Asked.of(told, prompts, image), None
+        if negative is not None:
+            away = cond_of(told, [negative], None if image is None else image[:1])
+        if away is not None and image is not None:  # one text, held once, beside every image
+            away = replace(away.map(lambda v: v.expand(len(image), *v.shape[1:])), image=image)
+        texts = tuple(prompt.text for prompt in prompts)
+        return Request(labels, cond=cond, negative=away, texts=texts if any(texts) else (), names=names(told, prompts))
+
     def sample(
         self,
         n: int = 16,
@@ -368,31 +528,47 @@ class Run:
         batch: int | None = None,
         precision: Precision = "no",
         compiled: bool = False,
+        *,
+        prompt: str | Sequence[str] | None = None,
+        attributes: Mapping[str, object] | None = None,
+        image: Tensor | None = None,
+        negative: str | None = None,
     ) -> Tensor:
         """Samples `start` ... `start` + n - 1 of `seed` as data: uint8 images (n, C, H, W), or (n, ...).
 
+        A class or a text of which the run knows nothing is asked of the guide of `sampling`, if it does.
+
         Args:
             n: how many.
-            label: a class by number or name, several to be used in turn, or None for all in turn.
+            label: a class by number or name, several to be used in turn, or None for all in turn; or for none of them,
+                where a text, attributes or an image are given.
             seed: each seed numbers its own endless series of samples.
             sampling: sampler, grid and guidance; `settings()` unless given.
             start: the number of the first sample.
             batch: how many at a time; it changes no sample, but for rounding on a GPU. Fitted to memory unless given.
             precision: of the network: "no" is float32; bf16, or fp16 on CUDA.
             compiled: compile the network first, which takes a minute or more.
+            prompt: a text, or several to be used in turn; '' for none.
+            attributes: name to a value, or to a list of values to be used in turn; None in it for none.
+            image: (1 or n, C', H, W), what the run's image condition made of a picture.
+            negative: a text to be led away from.
 
         Raises:
-            ValueError: an unknown label, a number out of range, or a precision of no use on the device.
+            ValueError: an unknown label, text to a model that reads none, a number out of range, or a precision of no
+                use on the device.
             OutOfMemory: a single sample does not fit.
         """
-        request = Request(self.labels_for(n, label), seed, start, batch)
-        device = next(self.denoiser.parameters()).device
         sampling = self._tuned(self.recipe.sample) if sampling is None else sampling
+        lead = lead_of(self, sampling, label, prompt)
+        request = lead.told(self.ask(n, lead.label, lead.prompt, attributes, image, negative))
+        request = replace(request, seed=seed, start=start, batch=batch)
+        device = next(self.denoiser.parameters()).device
+        helper = helper_of(self, sampling, request, device)
         f = cast(self.denoiser, checked_precision(precision, device))
         if compiled:
-            request = sized(f, self.facts.shape, sampling, request, device)
+            request = sized(f, self.facts.shape, sampling, request, device, helper)
             f = compile_net(f, warnings.warn)
-        x = synthesize(f, self.facts.shape, sampling, request, device)
+        x = synthesize(f, self.facts.shape, sampling, request, device, helper=helper)
         return self.space.decode(x)
 
     def likelihood(self, settings: Settings | None = None, data: Data | str | None = None) -> Likelihood:
@@ -409,7 +585,7 @@ class Run:
 
     def to(self, device: torch.device | str) -> Run:
         """The same run with its network on `device`; returns itself."""
-        self.denoiser.to(device)
+        (self.denoiser if self.recipe.kind == "denoiser" else self.model).to(device)
         return self
 
     @property
@@ -463,7 +639,8 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
         raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
-    recipe = _fitted(recipe.completed(examples.shape, examples.image), examples, train)
+    recipe = _fitted(completed(recipe, examples), examples, train)
+    train = np.asarray(train)
     facts = Facts(
         shape=examples.shape,
         image=examples.image,
@@ -472,17 +649,75 @@ def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence
         validation=len(examples) - len(train),
         skipped=len(examples.skipped),
         fingerprint=fingerprint(examples),
+        captions=sum(map(bool, examples.texts)),
+        troubles=sum(not isinstance(trouble, LeftOut) for trouble in examples.troubles),
+        attributes=_known(recipe, examples, train),
     )
+    held_out = np.setdiff1d(np.arange(len(examples)), train)
     about = {
         "reverie": __version__,
         "torch": torch.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    network(recipe, facts)  # a network that cannot be built leaves no folder behind
-    run = Run(path, recipe, facts, about)
-    path.mkdir(parents=True, exist_ok=True)
-    write_config(run)
+    with _begun(path):
+        facts = replace(facts, text=_fitted_text(recipe, examples, train, path))
+        new_model(recipe, facts)
+        told = vocabulary(recipe, facts, path)
+        if told.asks:
+            facts = replace(facts, prompts=typical(told, examples, held_out if len(held_out) else train, TYPICAL))
+        run = Run(path, recipe, facts, about)
+        write_config(run)
     return run
+
+
+@contextmanager
+def _begun(path: Path) -> Iterator[None]:
+    """A new folder, of which nothing is left behind where what happens inside fails."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    there = set(path.iterdir())
+    try:
+        yield
+    except BaseException:
+        for entry in set(path.iterdir()) - there:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with suppress(OSError):  # another run may have begun beside it
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def completed(recipe: Recipe, examples: Examples) -> Recipe:
+    """The recipe with what depends on the data filled in.
+
+    Raises:
+        ValueError: settings that these data have no use for.
+    """
+    return recipe.completed(examples.shape, examples.image, any(examples.texts))
+
+
+def _known(recipe: Recipe, examples: Examples, train: np.ndarray) -> tuple[Known, ...]:
+    """The attributes that the model is told, as the training split has them.
+
+    Raises:
+        ValueError: one is asked for that the data do not have.
+    """
+    own = {attribute.name: attribute for attribute in examples.attributes}
+    wanted = tuple(own) if recipe.attributes is None else recipe.attributes
+    if unknown := [name for name in wanted if name not in own]:
+        has = f"they have: {', '.join(own)}" if own else "they have none"
+        raise ValueError(f"attributes names {unknown[0]!r}, which the data do not have; {has}")
+    return tuple(Known.of(own[name], train) for name in wanted)
+
+
+def _fitted_text(recipe: Recipe, examples: Examples, train: np.ndarray, folder: Path) -> TextEncoder | None:
+    """The text encoder fitted to the captions of the training split, its files in the run folder."""
+    if recipe.text is None:
+        return None
+    texts = sorted({examples.texts[i] for i in train.tolist()} - {""})
+    if not texts:
+        raise ValueError("no training example has a caption; write captions=false to train without them")
+    return recipe.text.fit(texts, folder)
 
 
 def _fitted(recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Recipe:
@@ -512,7 +747,7 @@ def load(path: Path | str, weights: Weights = "model") -> Run:
     """Open a run folder. The weights are read when first used.
 
     Args:
-        path: of the folder.
+        path: of the folder; or the name of a run that comes with the package, where there is no such folder.
         weights: those of `MODEL`, or the best ones: see `Run.at`.
 
     Raises:
@@ -520,13 +755,22 @@ def load(path: Path | str, weights: Weights = "model") -> Run:
             or its config.json is damaged or has settings this version does not know; the sentence says what to do.
             Or its best weights are asked for, and there are none.
     """
-    return _opened_run(Path(path)).at(weights)
+    return _opened_run(located(path)).at(weights)
+
+
+def located(path: Path | str) -> Path:
+    """A folder as it is; where there is none, the run of that name that comes with the package."""
+    path = Path(path)
+    own = SHIPPED / path.name
+    return own if len(path.parts) == 1 and not path.exists() and (own / CONFIG).is_file() else path
 
 
 def _opened_run(path: Path) -> Run:
     file = path / CONFIG
     if not file.is_file():
-        raise ValueError(f"{path} is not a run folder: it has no {CONFIG}. `reverie train` makes one")
+        shipped = sorted(found.parent.name for found in SHIPPED.glob(f"*/{CONFIG}"))
+        also = f"; {', '.join(shipped)} comes with the package" if shipped and not path.exists() else ""
+        raise ValueError(f"{path} is not a run folder: it has no {CONFIG}. `reverie train` makes one{also}")
     data = config.read_file(file)
     found = data.get("format")
     if not isinstance(found, int) or found < 1:
@@ -562,8 +806,12 @@ def _opened_run(path: Path) -> Run:
 def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, config.Plain]]:
     """The settings by which a new recipe differs from that of a run, what the data filled in aside."""
     before, after = config.to_data(old), config.to_data(new)
-    for key in ("space", "net"):
-        if after[key] is None:
+    for data in (before["data"], after["data"]):
+        data.pop("strict", None)  # whether troubles stop a command is no part of what the examples are
+    if before["text"] is None and not new.reads:
+        after["text"] = None  # it is not used
+    for key in ("space", "net", "text"):
+        if after[key] is None and (key != "text" or new.reads):
             after[key] = before[key]
     if isinstance(after["space"], dict) and after["space"]["kind"] == before["space"]["kind"]:
         after["space"] = before["space"]  # fitted on the data
@@ -584,13 +832,13 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
             would change under a process that is training there.
     """
     path = Path(path)
-    recipe = replace(recipe, sample=recipe.completed(examples.shape, examples.image).sample)
+    recipe = replace(recipe, sample=completed(recipe, examples).sample)
     new = not (path / CONFIG).is_file()
     if new or recipe.schedule.learns:
         train = recipe.data.split(examples, recipe.train.validation, recipe.train.seed).train
         if new:
             return create(path, recipe, examples, train)
-        fitted = _fitted(recipe.completed(examples.shape, examples.image), examples, train)
+        fitted = _fitted(completed(recipe, examples), examples, train)
         recipe = replace(recipe, schedule=fitted.schedule)
     run = load(path)
     differ = list(changes(run.recipe, recipe))

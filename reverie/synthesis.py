@@ -16,11 +16,13 @@ from torch import Tensor
 
 from reverie import memory
 from reverie.brownian import paths
-from reverie.conditioning import Cond
-from reverie.denoiser import Clipped, Denoises, FixedRows
+from reverie.conditioning import APART, Cond
+from reverie.denoiser import Clipped, Denoises, FixedRows, by_row
 from reverie.grids import checked_times
-from reverie.guidance import ClassifierFree
+from reverie.guidance import ClassifierFree, Embedded, Thresholded
+from reverie.prompts import Asked
 from reverie.recipe import Sampling
+from reverie.samplers import Picard
 from reverie.sampling import prior, trajectory
 from reverie.schedules import Schedule
 from reverie.tensors import count
@@ -59,6 +61,14 @@ class Request:
     start: int = 0
     batch: int | None = None
     """How many at a time; None for a number that fits memory."""
+    cond: Cond | Asked | None = None
+    """What each sample is asked to be, a row each, on the CPU, where that is more than its class."""
+    negative: Cond | None = None
+    """What guidance leads away from, in the place of no condition: one row, or, with images, one for each sample."""
+    texts: tuple[str, ...] = ()
+    """The text of each sample, for whoever writes them; none where there are no texts."""
+    names: tuple[str, ...] = ()
+    """What each sample is asked to be that not all are, in a few words; none where they are all the same."""
 
     def __post_init__(self) -> None:
         batch = 1 if self.batch is None else self.batch
@@ -66,6 +76,26 @@ class Request:
             raise ValueError(f"at least 1 sample and a batch of at least 1; given {len(self.labels)} and {batch}")
         if self.seed < 0 or self.start < 0:
             raise ValueError(f"seed and start must be at least 0; given seed={self.seed}, start={self.start}")
+
+    def condition(self, rows: Sequence[int] | slice, device: torch.device | str) -> Cond | None:
+        """The condition of some of the samples, numbered from 0, on a device."""
+        labels = self.labels[rows] if isinstance(rows, slice) else [self.labels[i] for i in rows]
+        if self.cond is None:
+            return _for_guide(condition(labels, device), labels, bool(self.texts), device)
+        index = rows if isinstance(rows, slice) else torch.tensor(rows)
+        return _for_guide(self.cond[index].to(device), labels, bool(self.texts), device)
+
+    def part(self, first: int, last: int) -> Request:
+        """Samples `first` to `last` - 1 of this request, as one of their own."""
+        away, cond = self.negative, self.cond
+        if away is not None and away.image is not None and len(away.image) > 1:
+            away = away[first:last]
+        if cond is not None:
+            cond = cond.part(first, last) if isinstance(cond, Asked) else cond[first:last]
+        return replace(
+            self, labels=self.labels[first:last], start=self.start + first, negative=away,
+            cond=cond, texts=self.texts[first:last], names=self.names[first:last],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,11 +129,36 @@ def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str)
     return min(1024, max(8, 2048 // count(shape))) if torch.device(device).type == "cpu" else batch
 
 
-def guided(f: Denoises, sampling: Sampling) -> Denoises:
-    """The denoiser with the guidance and clipping of `sampling`."""
-    if sampling.guidance != 1:
-        f = ClassifierFree(f, sampling.guidance)
+def guided(f: Denoises, sampling: Sampling, negative: Cond | None = None, helper: object | None = None) -> Denoises:
+    """The denoiser with the guidance and clipping of `sampling`, for one trajectory.
+
+    Args:
+        f: the denoiser.
+        sampling: the settings.
+        negative: what is led away from, in the place of no condition.
+        helper: the other model that guides, where there is one.
+
+    Raises:
+        ValueError: a guide that has no use for a negative condition, has not the model that it needs, or remembers
+            the call before while the sampler repeats its calls.
+    """
+    _check_memory(sampling)
+    if sampling.guide is not None:
+        f = sampling.guide.wrap(f, sampling.guidance, helper, negative)
+    elif sampling.guidance != 1:
+        f = ClassifierFree(f, sampling.guidance, negative=negative)
+    if sampling.threshold:
+        f = Thresholded(f, sampling.threshold)
     return Clipped(f) if sampling.clip else f
+
+
+def _check_memory(sampling: Sampling) -> None:
+    """Refuse guidance with momentum for a sampler whose calls are not one step after the other."""
+    if getattr(sampling.guide, "momentum", 0) and isinstance(sampling.sampler, Picard):
+        raise ValueError(
+            f"guide.momentum remembers the step before, and {sampling.sampler.kind} makes all steps at once, again and "
+            f"again; take guide.momentum=0, or another sampler"
+        )
 
 
 def condition(labels: Sequence[int | None], device: torch.device | str) -> Cond | None:
@@ -113,6 +168,26 @@ def condition(labels: Sequence[int | None], device: torch.device | str) -> Cond 
     dropped = [label is None for label in labels]
     drop = torch.tensor(dropped, device=device) if any(dropped) else None
     return Cond(label=torch.tensor([label or 0 for label in labels], device=device), drop=drop)
+
+
+def _for_guide(cond: Cond | None, labels: Sequence[int | None], texts: bool, device: torch.device | str) -> Cond | None:
+    """With what the guide alone reads: labels besides a condition of other things, and texts beside classes.
+
+    A class that is not asked for hides no text then.
+    """
+    if cond is None:
+        return None
+    known = cond.parts()
+    named = "label" not in known and any(label is not None for label in labels)
+    beside = texts and "text" not in known and cond.drop is not None and cond.drop.ndim == 1
+    if not named and not beside:
+        return cond
+    hidden = {part: cond.hidden(part) if part in known else None for part in APART}
+    if named:
+        hidden["label"] = torch.tensor([label is None for label in labels], device=device)
+        cond = replace(cond, label=torch.tensor([label or 0 for label in labels], device=device))
+    nowhere = torch.zeros(len(labels), dtype=torch.bool, device=device)
+    return replace(cond, drop=torch.stack([nowhere if v is None else v for v in hidden.values()], 1))
 
 
 def times_of(sampling: Sampling, schedule: Schedule) -> Tensor:
@@ -137,6 +212,7 @@ def denoise(
     request: Request,
     device: torch.device | str = "cpu",
     notice: Notice = _warned,
+    helper: object | None = None,
 ) -> Iterator[Drawn]:
     """Batch by batch, x at the start and after every step, the last being the samples.
 
@@ -147,7 +223,8 @@ def denoise(
         ValueError: times that cannot be followed.
         OutOfMemory: a single sample does not fit.
     """
-    drawing = _Drawing(f, shape, sampling, request, torch.device(device), times_of(sampling, f.schedule))
+    device = torch.device(device)
+    drawing = _Drawing(f, shape, sampling, request, device, times_of(sampling, f.schedule), helper)
     return drawing.batches(notice)
 
 
@@ -161,29 +238,31 @@ class _Drawing:
     request: Request
     device: torch.device
     times: Tensor
+    helper: object | None = None
 
     def batches(self, notice: Notice) -> Iterator[Drawn]:
         """Every batch, each as large as memory allows."""
         first, n, steps = 0, len(self.request.labels), len(self.times) - 1
-        size = self.request.batch or fitting(self.f, self.shape, self.sampling, self.request.labels, self.device)
+        size = self.request.batch or fitting(self.f, self.shape, self.sampling, self.request, self.device, self.helper)
         if self.device.type != "cpu":  # the network sees whole batches, and rows beyond the samples cost as much
             size = min(size, _enough(n))
         size = max(size, rows_at_once(self.shape, size, self.device))
         while first < n:
             rows = min(rows_at_once(self.shape, size, self.device), size)  # fewer than fixed where memory is short
-            labels = self.request.labels[first : first + math.ceil(size / rows) * rows]
+            part = self.request.part(first, min(n, first + math.ceil(size / rows) * rows))
+            number = len(part.labels)
             full = ""
             try:
-                for step, x in enumerate(self._states(rows, first, labels)):
+                for step, x in enumerate(self._states(rows, part)):
                     yield Drawn(first, step, steps, x)
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
                 full = str(error).strip().partition("\n")[0] or type(error).__name__
             if full:  # out of reach of the error, which holds on to all that the batch held
-                size = self._halved(size, rows, len(labels), full, notice)
+                size = self._halved(size, rows, number, full, notice)
             else:
-                first += len(labels)
+                first += number
 
     def _halved(self, size: int, rows: int, n: int, why: str, notice: Notice) -> int:
         """Half of a batch that did not fit, of which n rows were in use, or as many as the network saw."""
@@ -202,24 +281,36 @@ class _Drawing:
         notice(f"out of memory with {taken} samples at a time: going on with {half}{same}")
         return half
 
-    def _states(self, rows: int, first: int, labels: tuple[int | None, ...]) -> Iterator[Tensor]:
+    def _states(self, rows: int, part: Request) -> Iterator[Tensor]:
         """x of one batch, from its noise to its samples."""
-        f, request = self._guided(rows), self.request
-        noise = paths([(request.seed, request.start + first + i) for i in range(len(labels))])
-        x = prior(f.schedule, self.times[0], torch.empty(len(labels), *self.shape, device=self.device), noise)
+        number, first = len(part.labels), part.start - self.request.start
+        f = self._guided(rows, part, helper_part(self.helper, first, first + number))
+        noise = paths([(part.seed, part.start + i) for i in range(number)])
+        x = prior(f.schedule, self.times[0], torch.empty(number, *self.shape, device=self.device), noise)
         yield x
-        for step in trajectory(f, self.sampling.sampler, self.times, x, condition(labels, self.device), noise):
+        cond = part.condition(slice(None), self.device)
+        for step in trajectory(f, self.sampling.sampler, self.times, x, cond, noise):
             yield step.x
 
-    def _guided(self, rows: int) -> Denoises:
+    def _guided(self, rows: int, part: Request, helper: object | None) -> Denoises:
         """The denoiser with its guidance, on so many rows at a time.
 
         On a CPU they are few, and guidance fills those that a small batch leaves free. Elsewhere they
-        are the batch, which guidance doubles, so that one evaluation does for both its halves.
+        are the batch, which guidance doubles, so that one evaluation does for both its halves; but guidance that
+        holds something of each example has to see them all, and the rows are fixed inside it.
         """
+        negative = None if part.negative is None else part.negative.to(self.device)
         if self.device.type == "cpu":
-            return guided(FixedRows(self.f, rows), self.sampling)
-        return FixedRows(guided(self.f, self.sampling), rows)
+            return guided(FixedRows(self.f, rows), self.sampling, negative, helper)
+        outside = guided(self.f, self.sampling, negative, helper)
+        if by_row(outside):
+            return guided(FixedRows(self.f, rows), self.sampling, negative, helper)
+        return FixedRows(outside, rows)
+
+
+def helper_part(helper: object | None, first: int, last: int) -> object | None:
+    """The model that guides, as it is for some of the samples."""
+    return helper.part(first, last) if isinstance(helper, Embedded) else helper
 
 
 def synthesize(
@@ -229,9 +320,10 @@ def synthesize(
     request: Request,
     device: torch.device | str = "cpu",
     notice: Notice = _warned,
+    helper: object | None = None,
 ) -> Tensor:
     """x0 for the whole request, (B, *shape) on the CPU; arguments and errors as for `denoise`."""
-    drawn = denoise(f, shape, sampling, request, device, notice)
+    drawn = denoise(f, shape, sampling, request, device, notice, helper)
     return torch.cat([batch.x.cpu() for batch in drawn if batch.finished])
 
 
@@ -239,12 +331,17 @@ def synthesize(
 
 
 def fitting(
-    f: Denoises, shape: tuple[int, ...], sampling: Sampling, labels: Sequence[int | None], device: torch.device | str
+    f: Denoises,
+    shape: tuple[int, ...],
+    sampling: Sampling,
+    request: Request,
+    device: torch.device | str,
+    helper: object | None = None,
 ) -> int:
     """How many samples to draw at a time where nobody says.
 
     On a CPU the network sees few rows at a time anyway, and the batch is what keeps x in the cache: at
-    least those rows. On an accelerator it is a power of two, no larger than it takes for all labels, and on
+    least those rows. On an accelerator it is a power of two, no larger than it takes for all samples, and on
     CUDA no larger than what fits into memory, as measured on 4 and 8 rows.
     """
     device, size = torch.device(device), count(shape)
@@ -254,8 +351,8 @@ def fitting(
         rows = rows_at_once(shape, 1, device)
         held = most if free is None else int(SHARE * free) // (4 * HELD * size)
         return max(rows, min(most, held) // rows * rows)
-    most = min(_power_of_two(max(most, 8)), _enough(len(labels)))
-    measured = None if most <= 8 or free is None else _measured(f, shape, sampling, labels, device)
+    most = min(_power_of_two(max(most, 8)), _enough(len(request.labels)))
+    measured = None if most <= 8 or free is None else _measured(f, shape, sampling, request, device, helper)
     if measured is None or free is None:
         return most
     once, each = measured
@@ -263,12 +360,20 @@ def fitting(
 
 
 def sized(
-    f: Denoises, shape: tuple[int, ...], sampling: Sampling, request: Request, device: torch.device | str
+    f: Denoises,
+    shape: tuple[int, ...],
+    sampling: Sampling,
+    request: Request,
+    device: torch.device | str,
+    helper: object | None = None,
 ) -> Request:
-    """The request with its batch chosen: ask before compiling f, which is compiled anew for each number of rows."""
+    """The request with its batch chosen: ask before compiling f, which is compiled anew for each number of rows.
+
+    `helper` is the other model that guides, where there is one.
+    """
     if request.batch is not None:
         return request
-    return replace(request, batch=fitting(f, shape, sampling, request.labels, device))
+    return replace(request, batch=fitting(f, shape, sampling, request, device, helper))
 
 
 def _power_of_two(n: int) -> int:
@@ -282,15 +387,21 @@ def _enough(n: int) -> int:
 
 
 def _measured(
-    f: Denoises, shape: tuple[int, ...], sampling: Sampling, labels: Sequence[int | None], device: torch.device
+    f: Denoises,
+    shape: tuple[int, ...],
+    sampling: Sampling,
+    request: Request,
+    device: torch.device,
+    helper: object | None = None,
 ) -> tuple[float, float] | None:
     """Bytes that an evaluation takes once, and for each row; None where it cannot be told."""
-    g, t = guided(f, sampling), times_of(sampling, f.schedule)[0]
+    negative = None if request.negative is None else request.negative[:1].to(device)
+    g, t = guided(f, sampling, negative, helper_part(helper, 0, 1)), times_of(sampling, f.schedule)[0]
 
     def evaluate(rows: int) -> None:
-        some = [labels[i % len(labels)] for i in range(rows)]
+        some = [i % len(request.labels) for i in range(rows)]
         with torch.no_grad():
-            g(torch.zeros(rows, *shape, device=device), t, condition(some, device))
+            g(torch.zeros(rows, *shape, device=device), t, request.condition(some, device))
 
     try:
         evaluate(4)  # the first call also loads kernels, and the libraries take what they need

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 import torch
 
-from reverie.conditioning import Cond, Conditions
+from reverie.conditioning import APART, Cond, Conditions
 
 
 def full(n: int = 3) -> Cond:
@@ -12,6 +12,8 @@ def full(n: int = 3) -> Cond:
         vector=torch.rand(n, 4),
         tokens=torch.rand(n, 5, 4),
         mask=torch.ones(n, 5, dtype=torch.bool),
+        pooled=torch.rand(n, 6),
+        words=torch.ones(n, 5, dtype=torch.int64),
         image=torch.rand(n, 1, 2, 2),
         level=torch.rand(n),
         estimate=torch.rand(n, 3),
@@ -67,13 +69,42 @@ def test_cat_joins_and_fills_in_who_is_not_dropped():
     assert told.null(2).drop.tolist() == [True, True]
 
 
-@pytest.mark.parametrize("name", ["label", "vector", "tokens", "mask", "image", "level", "estimate"])
+@pytest.mark.parametrize("name", ["label", "vector", "tokens", "pooled", "words", "image", "level", "estimate"])
 def test_cat_refuses_what_one_of_them_lacks(name):
     """In either order; it would be dropped in silence for all."""
     told, other = full(), replace(full(), **{name: None})
     for a, b in ((told, other), (other, told)):
         with pytest.raises(ValueError, match=f"{name} is given in one of two conditions alone"):
             Cond.cat(a, b, 3)
+
+
+def test_parts_are_dropped_apart():
+    cond = full()
+    assert cond.parts() == APART
+    assert Cond(words=cond.words).parts() == ("text",)
+    one = cond.without(3, "text")
+    assert one.drop.shape == (3, 4)
+    assert one.hidden("text").all()
+    assert not one.hidden("label").any()
+    two = replace(cond, drop=torch.tensor([True, False, False])).without(3, "image")
+    assert two.hidden("image").all()
+    assert two.hidden("label").tolist() == [True, False, False]
+    assert Cond.cat(cond.null(3), one, 3).drop.tolist() == [[True] * 4] * 3 + [[False, False, True, False]] * 3
+    with pytest.raises(ValueError, match="label, vector, text, image; given 'tokens'"):
+        cond.without(3, "tokens")
+
+
+def test_texts_of_other_lengths_are_joined_behind_a_mask():
+    long, short = (
+        full(),
+        replace(full(), tokens=torch.rand(3, 2, 4), words=torch.ones(3, 2, dtype=torch.int64), mask=None),
+    )
+    for a, b in ((long, short), (short, long)):
+        joined = Cond.cat(a, b, 3)
+        assert joined.tokens.shape == (6, 5, 4)
+        assert joined.words.shape == (6, 5)
+        seen = joined.mask if a is long else joined.mask.roll(3, 0)
+        assert seen.tolist() == [[True] * 5] * 3 + [[True, True, False, False, False]] * 3
 
 
 def test_conditions_are_frozen_and_named():

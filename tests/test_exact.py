@@ -140,3 +140,22 @@ def test_what_is_no_mixture_is_refused(settings):
     with pytest.raises(ValueError, match="2 means need 2 positive weights"):
         GaussianMixture(VE(), torch.zeros(2, 3), **settings)
     GaussianMixture(VE(), torch.zeros(2, 3), 0.0)
+
+
+@pytest.mark.parametrize("schedule", **every_schedule)
+def test_the_classifier_is_bayes_rule(schedule):
+    f = labelled(schedule)
+    classify, x = f.classifier(), schedule.sigma(host(0.5)) * randn(4, 2, seed=2)
+    prior = torch.stack([f.weights[f.labels == k].sum() for k in (0, 1)]).log()
+    for t in (TIMES, TIMES[2]):
+        joint = torch.stack([f.log_density(x, t, Cond(label=torch.full((4,), k))) for k in (0, 1)], 1) + prior
+        assert close(classify(x, t), joint - f.log_density(x, t)[:, None], 1e-11)
+        assert close(classify(x, t).exp().sum(1), torch.ones(4))
+    assert classify.schedule is schedule
+    assert classify(x.float(), TIMES).dtype == torch.float32
+
+
+def test_a_classifier_needs_classes_from_0_on():
+    for labels in (None, torch.tensor([1, 2])):
+        with pytest.raises(ValueError, match="classes from 0 on"):
+            GaussianMixture(VE(), torch.zeros(2, 3), 1.0, labels=labels).classifier()

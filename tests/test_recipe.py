@@ -11,6 +11,7 @@ from toys import MLP, SHORT, cli, toy
 from reverie import config
 from reverie.cli.config import _without_none
 from reverie.data import Digits
+from reverie.guidance import AutoGuide
 from reverie.parameterizations import Eps
 from reverie.recipe import LIBRARY, Recipe, Sampling, Train, check_finite, compose, library
 from reverie.runs import load
@@ -179,3 +180,15 @@ def test_the_sampler_is_told_of_the_data_what_it_was_not_told():
     assert sampling({}, (3, 32, 32), True).grid.std == pytest.approx(0.6 * 2)  # 16 times the pixels of 8 x 8
     own = {"sample": {"sampler": {"kind": "adams", "std": 0.3, "density": True}}}
     assert sampling(own, (1, 8, 8), True).sampler == Adams(4, 0.3, density=True)
+
+
+def test_what_holds_pixels_in_their_range_is_not_for_other_data():
+    recipe = Recipe(data=Digits(), sample=Sampling(clip=True, threshold=0.995))
+    pixels, points = recipe.completed((1, 8, 8), True).sample, recipe.completed((2,), False).sample
+    assert (pixels.clip, pixels.threshold) == (True, 0.995)
+    assert (points.clip, points.threshold) == (False, 0.0)
+
+
+def test_a_recipe_names_no_other_run():
+    with pytest.raises(ValueError, match="give it when sampling: reverie sample"):
+        Recipe(data=Digits(), sample=Sampling(guide=AutoGuide("somewhere")))

@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from toys import TOY, begun, cli, copied, hashes, outcome, process, toy, trained
 
 import reverie
 from reverie import config
-from reverie.data import Examples
+from reverie.data import Arrays, Examples
 from reverie.locking import locked
 from reverie.nets import MLPConfig
 from reverie.recipe import Recipe
-from reverie.runs import begin, create, digest, fingerprint, load, read_tensors, write_tensors
+from reverie.runs import begin, changes, create, digest, fingerprint, load, read_tensors, write_tensors
 from reverie.training import Trainer
 from reverie.training.state import read, states
 
@@ -389,6 +390,14 @@ def test_another_recipe_in_the_same_folder_is_refused_by_what_differs(tmp_path, 
     assert change.partition("=")[0] in said
     assert "another recipe" in said
     assert hashes(run) == before
+
+
+def test_a_run_may_be_resumed_with_and_without_strict():
+    plain, other = (Recipe(data=Arrays(name)) for name in ("a.npz", "b.npz"))
+    strict = replace(plain, data=replace(plain.data, strict=True))
+    assert not list(changes(plain, strict))
+    assert not list(changes(strict, plain))
+    assert [key for key, *_ in changes(strict, other)] == ["data.path"]
 
 
 def test_create_never_takes_a_folder_that_holds_a_run(tmp_path):

@@ -205,7 +205,7 @@ def test_on_a_cpu_the_batch_fits_the_rows_and_the_memory(monkeypatch):
 
     def chosen(shape, free):
         monkeypatch.setattr(memory, "available", lambda device: free)
-        return fitting(f, shape, sampling, (None,) * 5000, "cpu")
+        return fitting(f, shape, sampling, Request((None,) * 5000), "cpu")
 
     for shape in ((2,), (1, 8, 8), (3, 32, 32), (3, 256, 256)):
         rows = rows_at_once(shape, 1, "cpu")
@@ -236,13 +236,13 @@ def test_elsewhere_the_batch_is_the_largest_power_of_two_that_fits(monkeypatch, 
     held = 4 * HELD * 3 * 16 * 16
     for free in (10**8, 10**9, 10**12):
         monkeypatch.setattr(memory, "available", lambda device, free=free: free)
-        n = fitting(f, shape, sampling, (None,) * 5000, "meta")
+        n = fitting(f, shape, sampling, Request((None,) * 5000), "meta")
         assert n & (n - 1) == 0
         assert once + n * (each + held) <= SHARE * free
         assert n == MOST or once + 2 * n * (each + held) > SHARE * free
-        assert fitting(f, shape, sampling, (None,) * 5, "meta") <= 8
+        assert fitting(f, shape, sampling, Request((None,) * 5), "meta") <= 8
     monkeypatch.setattr(memory, "peak", lambda device, call: 1 / 0 if len(rows) < 0 else _full())
-    assert fitting(f, shape, sampling, (None,) * 5000, "meta") == 1
+    assert fitting(f, shape, sampling, Request((None,) * 5000), "meta") == 1
 
 
 def _full():

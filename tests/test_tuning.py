@@ -1,6 +1,7 @@
 """Tuning a run: what a sampler costs, the file, which grid serves which settings, and that it is the better one."""
 
 import json
+import re
 import warnings
 from dataclasses import replace
 
@@ -13,7 +14,8 @@ import reverie
 from reverie import config
 from reverie.fitting import Error, error, fine_times
 from reverie.grids import Karras, Tuned, Uniform
-from reverie.runs import load
+from reverie.guidance import AdaptiveProjectedGuide, ClassifierFreeGuide, ClassifierGuide
+from reverie.runs import Run, load
 from reverie.samplers import DDIM, Ancestral, Heun, Sampler, Weighed
 from reverie.samplers.adams import Adams
 from reverie.sampling import generate
@@ -263,6 +265,46 @@ def test_clipping_is_another_denoiser(run):
     found = choose(run, replace(run.recipe.sample, clip=True))
     assert not found.tuned
     assert f"not for adams, clipped; `reverie tune {run.path} clip=true` fits one" in found.note
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"guide": AdaptiveProjectedGuide()}, r"drawn with guide\.kind=adaptive_projected and no threshold"),
+        ({"threshold": 0.9}, r"drawn with classifier-free guidance and threshold=0\.9"),
+    ],
+)
+def test_another_guide_or_threshold_is_another_denoiser(run, asked, says):
+    write(run.path, [tuning(run)])
+    sampling = replace(run.settings(Ancestral(), steps=4, guidance=1.5), sampler=run.sampler, **asked)
+    found = choose(run, sampling)
+    assert (found.sampling, found.tuned) == (sampling, False)
+    assert re.search(rf"the grid is uniform, not a tuned one: .*fitted with classifier-free .*{says}", found.note)
+    write(run.path, [tuning(run), tuning(run, **asked)])  # unless fitted with it
+    assert read(run.path)[1] == tuning(run, **asked)
+    assert choose(run, sampling).tuned
+    assert set(json.loads((run.path / FILE).read_text())["tunings"][0]) & set(asked) == set()
+
+
+def test_a_guide_at_its_neutral_scale_is_none(run):
+    write(run.path, [tuning(run, guidance=1.0)])
+    for guide, scale in (
+        (ClassifierGuide("there"), 0.0),
+        (AdaptiveProjectedGuide(), 1.0),
+        (ClassifierFreeGuide(), 1.0),
+    ):
+        found = choose(run, replace(run.recipe.sample, grid=Uniform(4), guide=guide, guidance=scale))
+        assert (found.tuned, found.why) == (True, "")
+    assert not choose(run, replace(run.recipe.sample, guide=ClassifierGuide("there"), guidance=1.0)).tuned
+
+
+def test_what_is_fitted_is_kept_with_its_guide(run):
+    own = replace(run.recipe.sample, guide=AdaptiveProjectedGuide(eta=0.5), guidance=2.0, threshold=0.9)
+    guided = with_exact(Run(run.path, replace(run.recipe, sample=own), run.facts, run.about))
+    made = tune(guided, Settings((2,), n=4, reference_steps=10, seconds=0.0))
+    assert (made.guide, made.threshold, made.guidance) == (own.guide, 0.9, 2.0)
+    assert choose(guided, own).tuned
+    assert not choose(run, replace(own, guide=None, threshold=0.0)).tuned
 
 
 def test_other_weights_make_it_stale_until_they_come_back(run):

@@ -53,7 +53,7 @@ def pooled(material: Material, settings: Settings) -> Pool:
     first, second = material.halves(settings)
     items = np.concatenate([material.training.items[first], material.held_out.items[second]])
     order = shuffled(len(items), settings.seed, PERMUTED, 1)
-    examples = replace(material.training, items=items[order], labels=None, classes=(), captions=())
+    examples = replace(material.training, items=items[order], labels=None, classes=(), captions=(), prompts=())
     return Pool(examples, order < len(first))
 
 

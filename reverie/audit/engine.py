@@ -107,8 +107,12 @@ def audit_run(
     real = of_run(run)
     held_out = real.held_out if held_out is None else held_out
     n = settings.n or min(max(0 if held_out is None else len(held_out), 256), MOST)
-    subject = Subject(run, run.settings() if sampling is None else sampling, n, _labels(run, real.train, n, settings))
-    about = {**subject.about(), "classes": "as often as in training" if run.classes else "none"}
+    chosen = run.settings() if sampling is None else sampling
+    if run.facts.prompts:
+        subject = Subject(run, chosen, n).beside(real.train)
+    else:
+        subject = Subject(run, chosen, n, _labels(run, real.train, n, settings))
+    about = {**subject.about(), "classes": "as often as in training" if run.vocabulary.parts else "none"}
     made = replace(subject.draw(hands.team, hands.device, hands.told), about=about)
     material = prepared(made, real.train, held_out, settings)
     mirrored = run.recipe.train.flip if settings.flip is None else settings.flip

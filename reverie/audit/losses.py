@@ -57,13 +57,16 @@ def table(
         done: told how many parts of `BLOCK` examples this process has finished.
     """
     f, loss, at = run.denoiser, run.recipe.loss, places(settings)
+    told = run.request(examples.prompts) if examples.prompts else None
 
     def part(first: int) -> np.ndarray:
         number = min(BLOCK, len(examples) - first)
         rows = np.resize(np.arange(first, first + number), BLOCK)
         x0 = run.space.encode(torch.from_numpy(np.ascontiguousarray(examples.items[rows])).to(device))
         cond = None
-        if run.classes and examples.labels is not None:
+        if told is not None:
+            cond = told.condition(rows.tolist(), device)
+        elif run.classes and examples.labels is not None:
             cond = Cond(label=torch.from_numpy(examples.labels[rows]).to(device))
         found = np.empty((number, *at.shape))
         for (level, draw), place in np.ndenumerate(at):

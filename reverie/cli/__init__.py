@@ -16,6 +16,7 @@ from reverie.cli import (
     config,
     data,
     doctor,
+    edit,
     ema,
     evaluate,
     info,
@@ -37,7 +38,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, sample, tune, ema, evaluate, audit, likelihood, report, compare, info, data, config, plot, doctor):
+for verb in (
+    train, sample, edit, tune, ema, evaluate, audit, likelihood, report, compare, info, data, config, plot, doctor,
+):  # fmt: skip
     verb.register(app)
 
 

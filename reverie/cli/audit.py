@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
+from reverie.cli.naming import place_of
 from reverie.cli.notes import entry, width
 from reverie.cli.sampling import settings_of
 
@@ -80,15 +81,16 @@ def audit(
     from reverie.audit.findings import FOLDER
     from reverie.evaluation.extractors import from_text
     from reverie.evaluation.reading import check_picture, printable
-    from reverie.runs import load
+    from reverie.runs import load, located
 
     chosen = None
     if extractor is not None:
         words = [] if extractor.strip() == "none" else extractor.split(",")
         chosen = tuple(from_text(word.strip()) for word in words)
     settings = Settings(n=n, level=level, flip=flip, extractors=chosen, seed=seed)
+    what = [str(located(what[0])), *what[1:]]
     of_run = (Path(what[0]) / "config.json").is_file()
-    folder = out or (Path(what[0]) / FOLDER if of_run else None)
+    folder = out or (place_of(Path(what[0]), "", FOLDER) if of_run else None)
     if folder is not None:
         check_writable(folder / "audit.json")
     picture = picture_of(size, resize, channels)

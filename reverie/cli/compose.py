@@ -48,6 +48,7 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
             raise ValueError(f"two sources of data, {name} and {word}; give one")
         else:
             name, data = Path(word).resolve().stem or "run", config.to_data(resolve(word))
+    settings.sort(key=lambda given: "kind" not in given)  # what is trained comes first, for the loss depends on it
     layers: list[dict[str, config.Plain]] = [] if chosen is None else [config.read_file(chosen)]
     layers += [] if data is None else [{"data": data}]
     try:

@@ -153,7 +153,7 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
     """
     import torch
 
-    from reverie.runs import check_data, fill, network
+    from reverie.runs import check_data, fill, new_model
     from reverie.training.validation import held_out_loss
 
     recipe, train = run.recipe, run.recipe.train
@@ -170,14 +170,14 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
         print(f"no held-out loss: {run.path} held no examples out (train.validation={train.validation:g})")
         return lambda weights: None
     device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or "cpu"
-    denoiser = network(recipe, run.facts).to(device).eval()
+    model = new_model(recipe, run.facts).to(device).eval()
 
     def loss(weights: Mapping[str, Tensor] | None) -> float | None:
         try:
-            fill(denoiser, run.denoiser.net.state_dict() if weights is None else weights, run.path)
+            fill(model, run.model.net.state_dict() if weights is None else weights, run.path)
         except ValueError:
             return None  # there is no model yet, or it is damaged
-        return held_out_loss(run, denoiser, examples, rows, device).loss
+        return held_out_loss(run, model, examples, rows, device).loss
 
     return loss
 

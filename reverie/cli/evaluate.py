@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
+from reverie.cli.naming import place_of
 from reverie.cli.notes import note
 from reverie.cli.numbers import print_curve, print_evaluation
 from reverie.cli.sampling import labels_of, settings_of
@@ -94,9 +95,11 @@ def evaluate(
     from reverie.evaluation.extractors import from_text
     from reverie.evaluation.job import Job
     from reverie.evaluation.metrics import from_names
+    from reverie.evaluation.numbers import FOLDER
     from reverie.evaluation.reading import check_picture, read
+    from reverie.runs import load, located
 
-    picture = picture_of(size, resize, channels)
+    picture, target = picture_of(size, resize, channels), located(target)
     other, asked = _parted(words or [])
     _check_counts(n, references)
     of_run = (target / "config.json").is_file()
@@ -106,7 +109,8 @@ def evaluate(
         if curve is not None or likelihood:
             raise ValueError(f"--curve and --likelihood ask for a run; {target} is samples")
     check_picture(picture, [*([] if of_run else [target]), *([] if other is None else [other])])
-    check_writable(out or (target / "evaluation" / "new.json" if of_run else target.absolute().with_name("new.json")))
+    new = place_of(target, FOLDER, "new.json") if of_run else target.absolute().with_name("new.json")
+    check_writable(out or new)
     settings = Settings(
         tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
         from_names(metrics) if metrics else (),
@@ -120,13 +124,14 @@ def evaluate(
         return
     from reverie.evaluation.subject import Subject
     from reverie.faster import checked_precision
-    from reverie.runs import load
 
     run = load(target, weights).to(where)
     chosen = settings_of(run, asked, sampler, grid, steps, guidance)
     labels = labels_of(label)
     classes = None if labels is None else tuple(labels)
     subject = Subject(run, chosen, SAMPLES if n is None else n, classes, seed, checked_precision(precision, where))
+    if subject.untold and team.main:
+        note(f"{target} is a run that is told an image; its samples here are told none, and judged as those are")
     if curve is None:
         _of_run(job, subject, out, notes)
     else:
@@ -156,7 +161,7 @@ def _of_run(job: Job, subject: Subject, out: Path | None, notes: bool) -> None:
         found = job.of_run(subject, told)
     if job.team.main:
         print_evaluation(found, notes)
-        path = out or subject.run.path / FOLDER / f"{subject.name}-{mark_of(dict(found.protocol))}.json"
+        path = out or place_of(subject.run.path, FOLDER, f"{subject.name}-{mark_of(dict(found.protocol))}.json")
         write_json(path, found.to_data())
         print(f"wrote {path}")
 
@@ -189,7 +194,7 @@ def _curve(job: Job, subject: Subject, counts: list[int], others: list[str], out
         "protocol": dict(found.protocol),
         "points": [config.to_data(replace(p, seconds=0.0)) for p in found.points],
     }
-    path = out or subject.run.path / FOLDER / f"seed{subject.seed}-n{subject.n}-{mark_of(whole)}.json"
+    path = out or place_of(subject.run.path, FOLDER, f"seed{subject.seed}-n{subject.n}-{mark_of(whole)}.json")
     write_json(path, found.to_data())
     print(f"wrote {path}")
     image = path.with_suffix(".png")

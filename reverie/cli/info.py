@@ -87,29 +87,29 @@ def _print_facts(told: dict[str, str]) -> None:
 
 
 def _told(run: Run) -> dict[str, str]:
-    from reverie.runs import MODEL, SAMPLES
+    from reverie.runs import MODEL
     from reverie.training.accelerator import device_here
+    from reverie.training.accuracy import newest
     from reverie.training.needs import Needs, operations, size
     from reverie.training.state import states
-    from reverie.tuning import described
 
     recipe, facts = run.recipe, run.facts
     model, saved = run.path / MODEL, next(states(run), None)
     left_out = f", {facts.skipped} damaged files left out" if facts.skipped else ""
     made_by = f"Reverie {run.about.get('reverie', '?')}, torch {run.about.get('torch', '?')}"
-    names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
     loss, held_out = _losses(run)
-    shape, sample = "x".join(map(str, facts.shape)), recipe.sample
+    shape = "x".join(map(str, facts.shape))
     device = device_here()
     needs = Needs(recipe, facts, device)
     return {
         "run": str(run.path),
+        "kind": _kind(run),
         "made": f"{run.about.get('created', '?')}, {made_by}",
         "data": f"{in_words(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
         "example": f"{'image' if facts.image else 'array'} of shape {shape}, {in_words(run.space)}",
-        "classes": f"{len(run.classes)}: {names}" if run.classes else "none",
+        **_conditions(run),
         "process": in_words(recipe.schedule),
-        "parameterization": f"{in_words(recipe.parameterization)}, time label {in_words(recipe.time_label)}",
+        **_output(run),
         "loss function": in_words(recipe.loss),
         "network": f"{in_words(recipe.net)}; {needs.network.parameters:,} parameters",
         "operations": (
@@ -121,11 +121,59 @@ def _told(run: Run) -> dict[str, str]:
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,
+        **({} if recipe.kind == "denoiser" else {"accuracy": newest(run) or "-"}),
         "best": _best(run),
+        **_sampling(run),
+    }
+
+
+def _output(run: Run) -> dict[str, str]:
+    """What the network puts out, and how it is told the time."""
+    recipe, label = run.recipe, f"time label {in_words(run.recipe.time_label)}"
+    if recipe.kind != "denoiser":
+        return {"time label": in_words(recipe.time_label)}
+    return {"parameterization": f"{in_words(recipe.parameterization)}, {label}"}
+
+
+def _sampling(run: Run) -> dict[str, str]:
+    """How a run is sampled, if it can be."""
+    from reverie.runs import SAMPLES
+    from reverie.tuning import described
+
+    if run.recipe.kind != "denoiser":
+        return {}
+    sample = run.recipe.sample
+    return {
         "sampling": f"{in_words(sample.sampler)} on {in_words(sample.grid)}, guidance {sample.guidance:g}",
         "tuned": described(run),
         "pictures": str(max((run.path / SAMPLES).glob("[0-9]*.png"), default="none yet")),
     }
+
+
+def _kind(run: Run) -> str:
+    """What the run has trained, and what that is for."""
+    from reverie.models.guides import use
+
+    kind = run.recipe.kind
+    return "denoiser: samples are drawn from it" if kind == "denoiser" else f"{kind}: {use(kind, run.path)}"
+
+
+def _conditions(run: Run) -> dict[str, str]:
+    """All that the model can be told, and the captions of the data; what there is none of is left out, but classes."""
+    recipe, facts, told = run.recipe, run.facts, run.vocabulary
+    names = ", ".join(run.classes[:12]) + (", ..." if len(run.classes) > 12 else "")
+    found = {"classes": f"{len(run.classes)}: {names}" if run.classes else "none"}
+    if told.attributes:
+        found["attributes"] = "; ".join(f"{known.name} ({known.in_words()})" for known in told.attributes)
+    if facts.captions or facts.troubles:
+        wrong = f"; {facts.troubles} troubles, see `reverie data`" if facts.troubles else ""
+        unread = "" if told.text is not None or not facts.captions else ", which the model is not told"
+        found["captions"] = f"{facts.captions} of {facts.train + facts.validation} examples{unread}{wrong}"
+    if told.text is not None:
+        found["text encoder"] = in_words(told.text)
+    if recipe.image_condition is not None:
+        found["image condition"] = in_words(recipe.image_condition)
+    return found
 
 
 def _best(run: Run) -> str:

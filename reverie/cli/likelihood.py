@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from reverie.cli.naming import place_of
 from reverie.config import Plain
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def likelihood(
     )  # fmt: skip
     opened.to(usable(device))
     found = _watched(measure(opened, settings, data))
-    path = run / "likelihood" / f"{name_of(found, settings)}{opened.mark}.json"
+    path = place_of(opened.path, "likelihood", f"{name_of(found, settings)}{opened.mark}.json")
     write_json(path, found.to_data())
     _print(found)
     print(f"wrote {path}")

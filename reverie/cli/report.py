@@ -88,12 +88,15 @@ def _of_run(what: list[Path], out: Path | None, device: str | None, asked: list[
     """Page and card of a run."""
     from reverie import report as reports
     from reverie.devices import usable
+    from reverie.models.guides import purpose
     from reverie.runs import MODEL, load
 
     run, *others = what
     opened = load(run)
     if others or asked:
         raise ValueError(f"{run} is a run, which brings its own data; {(*map(str, others), *asked)[0]} is one too many")
+    if opened.recipe.kind != "denoiser":
+        raise ValueError(f"a report shows samples, and {purpose(opened.recipe.kind, run)}")
     chosen = usable(device)
     if (run / MODEL).is_file() and chosen != "cpu":
         opened.to(chosen)

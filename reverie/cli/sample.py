@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -12,8 +11,9 @@ import typer
 from typer.core import TyperCommand
 
 from reverie import config
+from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
-from reverie.cli.sampling import labels_of, settings_of
+from reverie.cli.sampling import attributes_of, labels_of, prompts_of, settings_of, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 HELP = """Draw samples from a run.
 
 What the ending of --out says is what is written: .png a sheet, a folder (no ending) single PNGs, .npz
-(arr_0 the samples, arr_1 their labels) or .npy arrays, .gif or .webp an animation from noise to samples.
+(arr_0 the samples, arr_1 their labels, texts what they were asked for) or .npy arrays, .gif or .webp an animation
+from noise to samples.
 Pictures carry the settings and seeds they were made with. The run knows how it is best sampled; --sampler,
 --grid, --steps and --guidance change that, and finer settings are given as key=value. A run that was tuned
 (reverie tune) has times and weights of its own for few steps, and they are used.
@@ -36,6 +37,12 @@ Examples:
   reverie sample runs/digits -n 10000 --precision bf16 --out samples.npz
 
   reverie sample runs/digits -n 100 --sampler ddim sampler.eta=0.5 --out denoising.gif
+
+  reverie sample runs/emoji --prompt "red heart" --prompt "sleeping cat" --with style=noto --guidance 4
+
+  reverie sample runs/emoji -n 100 --prompts wishes.txt --out wishes.npz
+
+  reverie sample runs/digits --label 3 --guidance 2 guide.kind=classifier guide.run=runs/digits-classifier
 """
 
 
@@ -86,7 +93,10 @@ def sample(
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many samples.")] = 64,
     label: Annotated[
-        str | None, typer.Option(help="A class, or several with commas; none for no class. All in turn if left out.")
+        str | None,
+        typer.Option(
+            help="A class, or several with commas; none for no class. All in turn if left out, or none with a prompt."
+        ),
     ] = None,
     sampler: Annotated[
         str | None, typer.Option(help="How to step: a kind from the list below; the run's own if left out.")
@@ -101,10 +111,24 @@ def sample(
     steps: Annotated[
         int | None, typer.Option(help="Sampler steps: 10 to 50 for solvers, as many as were trained for ancestral.")
     ] = None,
-    guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Scale of guidance; 1 is none (0 for guide.kind=classifier and clip, whose gradient it is)."),
+    ] = None,
     weights: Annotated[
         Literal["model", "best"], typer.Option(help="model: the newest; best: those that did best during training.")
     ] = "model",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What a model of captioned data is to draw; given again, used in turn.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A text file of more such texts, one a line.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="A text to be led away from, with --guidance.")] = None,
+    told: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="An attribute; given again, values are used in turn."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Each seed numbers its own series of samples.")] = 0,
     start: Annotated[int, typer.Option(help="Number of the first sample.")] = 0,
     batch: Annotated[
@@ -118,33 +142,47 @@ def sample(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network first: a minute or more, for many samples.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Where to; samples/ of the run if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to; samples/ of the run if left out, or here.")] = None,
 ) -> None:
     """Open the run, draw the samples, write them."""
+    from dataclasses import replace
+
     from rich.progress import Progress
 
     from reverie import faster
     from reverie.devices import usable
+    from reverie.guiding import helper_of, lead_of
     from reverie.outputs import Output, check_output
     from reverie.runs import load
     from reverie.samplers import Weighed
-    from reverie.synthesis import Request, denoise, sized, times_of
+    from reverie.synthesis import denoise, sized, times_of
 
     opened = load(run, weights)
     facts = opened.facts
     settings = settings_of(opened, words or [], sampler, grid, steps, guidance)
-    request = Request(opened.labels_for(n, labels_of(label)), seed, start, batch)
+    texts = prompts_of(prompt, prompts)
+    lead = lead_of(opened, settings, labels_of(label), texts)
+    asked_for = lead.told(opened.ask(n, lead.label, lead.prompt, attributes_of(told), negative=negative))
+    if texts and len(texts) > n:
+        note(f"{n} samples are of the first {n} of {len(texts)} prompts; -n {len(texts)} is one of each")
+    none = 1.0 if settings.guide is None else settings.guide.neutral
+    if negative and settings.guidance == none:
+        note(f"a negative text does nothing at guidance {none:g}; give --guidance 3, say")
+    request = replace(asked_for, seed=seed, start=start, batch=batch)
     number = len(times_of(settings, opened.schedule)) - 1
-    asked = "" if label is None else "-" + re.sub(r"[^\w,]+", "_", label)
+    asked = slug([word for word in (label, *(texts or ()), *(told or ()), negative and f"not {negative}") if word])
     kind = f"{settings.sampler.kind}-{settings.grid.kind}{number}-guidance{settings.guidance:g}"
-    name = f"{kind}{asked}-seed{seed}-from{start}-n{n}{opened.mark}.png"
-    path = out or run / "samples" / name
+    sections = grid if grid and "," in grid else None
+    left_out = finer({"settings": words, "grid": sections, "precision": None if precision == "no" else precision})
+    name = f"{kind}{asked}-seed{seed}-from{start}-n{n}{left_out}{opened.mark}.png"
+    path = out or place_of(opened.path, "samples", name)
     check_output(path, facts.image)
     where = usable(device)
     began = time.perf_counter()
     f = faster.cast(opened.to(where).denoiser, faster.checked_precision(precision, where))
+    helper = helper_of(opened, settings, request, where)
     if compiled:
-        request = sized(f, facts.shape, settings, request, where)
+        request = sized(f, facts.shape, settings, request, where, helper)
         f = faster.compiled(f, note)
     about = {
         "run": run.name,
@@ -154,14 +192,17 @@ def sample(
         "start": start,
         "n": n,
         "labels": list(request.labels),
+        **({"texts": list(request.texts)} if request.texts else {}),
+        **({"with": list(told)} if told else {}),
+        **({"negative": negative} if negative else {}),
         "sampling": config.to_data(settings),
         "precision": precision,
         "compiled": compiled,
     }
-    output = Output(path, opened.space, facts, request.labels, about)
+    output = Output(path, opened.space, facts, request.labels, about, request.texts, request.names)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("sampling", total=n * number)
-        for drawn in denoise(f, facts.shape, settings, request, where, note):
+        for drawn in denoise(f, facts.shape, settings, request, where, note, helper):
             output.take(drawn)
             progress.update(task, completed=drawn.done)
     output.write()

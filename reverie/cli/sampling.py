@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reverie import config
@@ -28,7 +31,7 @@ def settings_of(
         sampler: a kind of sampler.
         grid: a kind of grid, sections, or `TUNED`.
         steps: of the sampler.
-        guidance: scale of classifier-free guidance.
+        guidance: scale of guidance; 1 is none, and 0 where a gradient guides.
 
     Raises:
         ValueError: a word that is no setting, or settings that do not fit.
@@ -78,3 +81,51 @@ def labels_of(text: str | None) -> list[int | str | None] | None:
     if text is None:
         return None
     return [None if word.strip() == "none" else word.strip() for word in text.split(",")]
+
+
+def prompts_of(given: list[str] | None, file: Path | None) -> list[str] | None:
+    """The texts of --prompt, and behind them the lines of --prompts that are not blank; None for neither option.
+
+    Raises:
+        ValueError: the file cannot be read, is no UTF-8, or has nothing but blank lines.
+    """
+    if file is None:
+        return list(given) if given else None
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--prompts {file} cannot be read ({error}); it is a text file of one prompt a line") from None
+    if not any(lines):
+        raise ValueError(f"--prompts {file} holds no prompt; it is a text file of one prompt a line")
+    return [*(given or ()), *(line for line in lines if line)]
+
+
+def slug(words: Sequence[str], most: int = 60) -> str:
+    """Words as a part of the name of a file, of at most so many bytes; a hash ends what would be longer.
+
+    >>> slug(["red heart", "style=noto"])
+    '-red_heart-style_noto'
+    """
+    whole = "".join("-" + re.sub(r"[^\w,]+", "_", word) for word in words)
+    raw = whole.encode("utf-8", "replace")
+    if len(raw) <= most:
+        return raw.decode()
+    digest = hashlib.sha256("\0".join(words).encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{raw[: most - 9].decode('utf-8', 'ignore')}-{digest}"
+
+
+def attributes_of(words: list[str] | None) -> dict[str, object]:
+    """The attributes of --with: name to the values given, which are used in turn.
+
+    Raises:
+        ValueError: a word that is not NAME=VALUE.
+    """
+    found: dict[str, object] = {}
+    for word in words or []:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"--with {word!r} names no attribute; write --with NAME=VALUE, such as --with style=noto")
+        several = found.setdefault(name.strip(), [])
+        assert isinstance(several, list)
+        several.append(value.strip())
+    return found

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reverie import config
 from reverie.cli.compose import composed
 from reverie.cli.notes import note
 
 if TYPE_CHECKING:
+    from reverie.runs import Run
     from reverie.training import Report
 
 HELP = """Train a model, or go on with a run that was stopped: to resume, run the same command again.
 
-[bold]WORDS[/bold] are, in any order: a recipe (a name, or a .toml or .json file), data (digits, fashion,
+[bold]WORDS[/bold] are, in any order: a recipe (a name, or a .toml or .json file), data (digits, fashion, emoji,
 swissroll, a folder of images, a .npz or .npy file), and settings as key=value. `reverie config` lists them all.
+Images with captions (metadata.jsonl, or image.txt beside image.png) make a model that draws what a text says.
 
 Examples:
 
@@ -31,6 +34,10 @@ Examples:
   reverie train my-photos/ data.size=64 --out runs/photos
 
   reverie train ddpm fashion --out runs/fashion-ddpm
+
+  reverie train my-captioned-photos/ data.size=32 text.kind=minilm --out runs/by-text
+
+  reverie train digits kind=classifier --out runs/digits-classifier
 """
 
 
@@ -46,13 +53,16 @@ def train(
     report_to: Annotated[
         str | None, typer.Option("--report-to", help="Trackers, with commas: tensorboard, wandb, ...")
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if anything is wrong with captions.")] = False,
 ) -> None:
     """Compose the recipe, begin or resume the run, print its reports."""
     extra = [] if report_to is None else [f"train.report_to={_listed(report_to)}"]
     made, name = composed([*words, *extra], recipe)
+    if strict and hasattr(made.data, "strict"):  # other kinds have no captions to be wrong
+        made = config.from_data(type(made), config.merged(config.to_data(made), {"data": {"strict": True}}))
     from accelerate import PartialState
 
-    from reverie.runs import BEST, begin
+    from reverie.runs import begin
     from reverie.training import Trainer
     from reverie.training.accelerator import check_available, on_cpu
     from reverie.training.evaluation import check_evaluating
@@ -70,7 +80,8 @@ def train(
         run = begin(out, made, examples)
     if processes.is_main_process:
         tracked = ["--report-to", report_to] if report_to else []
-        again = ["reverie", "train", *words, *(["--recipe", recipe] if recipe else []), *tracked, "--out", str(out)]
+        flags = [*(["--recipe", recipe] if recipe else []), *tracked, *(["--strict"] if strict else [])]
+        again = ["reverie", "train", *words, *flags, "--out", str(out)]
         facts = run.facts
         print(f"run {out}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
         needs = Needs(run.recipe, facts, processes.device)
@@ -82,8 +93,20 @@ def train(
     if stopped:
         sys.exit(128 + stopped)
     if processes.is_main_process:
-        best = " --weights best" if (out / BEST).exists() else ""
-        print(f"done: {out}. Next: reverie sample {out} -n 64{best} --out samples.png")
+        print(f"done: {out}. {_next(run)}")
+
+
+def _next(run: Run) -> str:
+    """What a run that is trained is for, as a command."""
+    from reverie.models.guides import use
+    from reverie.runs import BEST
+    from reverie.training.accuracy import newest
+
+    if run.recipe.kind != "denoiser":
+        found = newest(run)
+        return f"{f'Accuracy: {found}. ' if found else ''}Next: {use(run.recipe.kind, run.path)}"
+    best = " --weights best" if (run.path / BEST).exists() else ""
+    return f"Next: reverie sample {run.path} -n 64{best} --out samples.png"
 
 
 def _listed(text: str) -> str:
@@ -113,12 +136,16 @@ def show(reports: Iterable[Report], quiet: bool = False) -> int | None:
 
 def _line(report: Report) -> str:
     """What a log should say of a report; empty for nothing."""
+    from reverie.training.accuracy import in_words as accuracy_in_words
+
     lines = list(report.notes)
     told = {k: v for k, v in report.metrics.items() if isinstance(v, float)}
     names = ("loss", "validation_loss", "lr", "grad_norm", "steps_per_second")
     shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
     if report.metrics.get("compilations", 1) != 1:  # else all is as it should be
         shown.append(f"compilations {report.metrics['compilations']}")
+    if right := accuracy_in_words(report.metrics):
+        shown.append(right)
     if evaluated := evaluation_in_words(report.metrics.get("evaluation")):
         shown.append(evaluated)
     if report.sampled:

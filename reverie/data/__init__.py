@@ -8,16 +8,19 @@ from pathlib import Path
 
 from reverie.config import lookup, registered
 from reverie.data.arrays import Arrays
-from reverie.data.base import Data, Examples, Skipped, Split, groups, split
+from reverie.data.base import Attribute, Data, Examples, Skipped, Split, groups, split
 from reverie.data.digits import Digits
+from reverie.data.emoji import Emoji
 from reverie.data.idx import Fashion, Idx
 from reverie.data.images import Folder
 from reverie.data.look import Look, contact_sheet, look
 
 __all__ = [
     "Arrays",
+    "Attribute",
     "Data",
     "Digits",
+    "Emoji",
     "Examples",
     "Fashion",
     "Folder",

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from reverie.data.base import Data, Examples
+from reverie.data.base import Attribute, Data, Examples
+from reverie.data.captions import judged, texts_of_array
+from reverie.data.columns import of_array
 
 ITEMS = ("x", "images", "data", "arr_0")
 LABELS = ("y", "labels", "label", "arr_1")
+TEXTS = ("text", "texts", "captions")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Arrays(Data, kind="arrays"):
     **Which array.** The items are the first of `x`, `images`, `data`, `arr_0`, or else the only array,
     or the only one of more than one axis; the labels the first of `y`, `labels`, `label`, `arr_1`, when there is one.
     Labels are whole numbers, or texts, whose classes are sorted. An array `classes` of K texts names
-    the classes; an array `split` of N texts marks the official test set by 'test'.
+    the classes; an array `split` of N texts marks the official test set by 'test'. Captions are N texts
+    in the first of `text`, `texts`, `captions`.
 
     **What it is.** uint8 of four axes with C of 1, 3 or 4 is pictures, (N, C, H, W) or (N, H, W, C);
     where both fit, channels come first. uint8 (N, H, W) with H, W >= 4 is grey pictures. All else is
@@ -38,6 +42,8 @@ class Arrays(Data, kind="arrays"):
         labels: name of the labels in an .npz; '' for none.
         image: says that the items are pictures, or that they are not.
         channels_last: says which of (N, H, W, C) and (N, C, H, W) the pictures are.
+        attributes: names of other arrays that are attributes: N texts or truths a kind; (N,) or (N, D) numbers.
+        strict: whether what is wrong with captions is an error.
     """
 
     path: str
@@ -45,20 +51,35 @@ class Arrays(Data, kind="arrays"):
     labels: str | None = None
     image: bool | None = None
     channels_last: bool | None = None
+    attributes: tuple[str, ...] = ()
+    strict: bool = False
 
     def load(self) -> Examples:
         """The arrays; pickled objects are never loaded.
 
         Raises:
             ValueError: the file is damaged, holds objects, is empty, has NaN or infinite numbers, is
-                ambiguous about which array is which, or its labels do not fit.
+                ambiguous about which array is which, or its labels or attributes do not fit.
         """
         path = Path(self.path).expanduser()
         arrays = _read(path)
         key = self._key_of_items(arrays)
         items, image = self._shaped(arrays[key], key)
         labels, classes = self._labelled(arrays, key, len(items))
-        return Examples(items, labels, classes, image=image, held_out=_held_out(arrays, len(items)))
+        lower = {k.lower(): k for k in arrays if k not in (key, self.labels, *self.attributes)}
+        named = next((lower[name] for name in TEXTS if name in lower), None)
+        texts, troubles = texts_of_array(named, arrays[named], len(items)) if named else ((), ())
+        judged(troubles, path, self.strict)
+        return Examples(
+            items,
+            labels,
+            classes,
+            image=image,
+            held_out=_held_out(arrays, len(items)),
+            texts=texts,
+            attributes=self._attributes(arrays, len(items)),
+            troubles=troubles,
+        )
 
     @classmethod
     def opens(cls, path: Path) -> Arrays | None:
@@ -145,6 +166,14 @@ class Arrays(Data, kind="arrays"):
         if names is not None and names.dtype.kind in "US" and names.ndim == 1 and len(names) >= most:
             return labels, tuple(map(str, names.astype(str)))
         return labels, tuple(map(str, range(most)))
+
+    def _attributes(self, arrays: Mapping[str, np.ndarray], count: int) -> tuple[Attribute, ...]:
+        """The arrays that are said to be attributes, in this order."""
+        if len(set(self.attributes)) < len(self.attributes):
+            raise ValueError(f"data.attributes names an array twice: {', '.join(self.attributes)}")
+        return tuple(
+            of_array(name, arrays[_known(name, arrays, self.path, "attributes")], count) for name in self.attributes
+        )
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

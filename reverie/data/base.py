@@ -1,6 +1,6 @@
 """What every source of data gives: examples, and which of them are kept for validation.
 
-Letters in shapes: N examples, K classes, C channels, H height, W width, ... one example.
+Letters in shapes: N examples, K classes, C channels, H height, W width, D numbers of an attribute, ... one example.
 """
 
 from __future__ import annotations
@@ -25,6 +25,29 @@ class Skipped:
 
 
 @dataclass(frozen=True, eq=False)
+class Attribute:
+    """One thing that is known of examples besides what they look like: a kind, or numbers.
+
+    Attributes:
+        name: such as `style` or `age`.
+        values: (N,) int64 in [-1, K), -1 where it is not known, of a kind; or (N, D) float32, NaN where not known.
+        classes: K names; empty for numbers.
+    """
+
+    name: str
+    values: np.ndarray
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what this package promises about its own values."""
+        if self.classes:
+            assert self.values.ndim == 1 and self.values.dtype == np.int64
+            assert len(self.values) == 0 or -1 <= self.values.min() <= self.values.max() < len(self.classes)
+        else:
+            assert self.values.ndim == 2 and self.values.dtype == np.float32
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Everything that a source holds, decoded, before any split.
 
@@ -37,6 +60,11 @@ class Examples:
         skipped: damaged files, in the order of their names.
         sources: N file names, or empty where examples are not files.
         held_out: indices of the official test examples, or None; they are never trained on.
+        texts: N captions, '' for an example that has none; empty where no example has one.
+        attributes: what else is known of every example.
+        troubles: what is wrong with captions and attributes, though no example is left out for it.
+        related: (N,) int64, or None; examples of the same number show the same thing, and stay on one side of a split.
+        balanced: (N,) int64, or None; an epoch of training has one example of each number, drawn at random.
     """
 
     items: np.ndarray
@@ -46,10 +74,20 @@ class Examples:
     skipped: tuple[Skipped, ...] = ()
     sources: tuple[str, ...] = ()
     held_out: np.ndarray | None = None
+    texts: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    troubles: tuple[Skipped, ...] = ()
+    related: np.ndarray | None = None
+    balanced: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check what this package promises about its own values."""
         count = len(self.items)
+        assert len(self.texts) in (0, count)
+        assert all(len(attribute.values) == count for attribute in self.attributes)
+        assert len({attribute.name for attribute in self.attributes}) == len(self.attributes)
+        for numbers in (self.related, self.balanced):
+            assert numbers is None or (numbers.shape == (count,) and numbers.dtype == np.int64)
         assert not self.image or (self.items.dtype == np.uint8 and self.items.ndim == 4)
         assert (self.labels is None) == (not self.classes)
         if self.labels is not None:
@@ -147,12 +185,33 @@ def groups(items: np.ndarray) -> np.ndarray:
     return found
 
 
+def joined(group: np.ndarray, related: np.ndarray | None) -> np.ndarray:
+    """`groups` whose members are in one of `related`, or in one with some that are, as one: (N,) int64.
+
+    >>> joined(np.array([0, 1, 1, 3]), np.array([7, 7, 8, 9])).tolist()
+    [0, 0, 0, 3]
+    """
+    if related is None:
+        return group
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(group)
+    first = np.unique(related, return_index=True, return_inverse=True)
+    ends = np.concatenate([group, first[1][first[2]]])
+    edges = coo_array((np.ones(2 * n, np.int8), (np.tile(np.arange(n), 2), ends)), shape=(n, n))
+    number = connected_components(edges, directed=False)[1]
+    leader = np.unique(number, return_index=True)[1]
+    return leader[number].astype(np.int64)
+
+
 def split(examples: Examples, validation: float, seed: int) -> Split:
     """Keep a share of the examples for validation, the same share for the same data and seed.
 
     Each class gives its share, and every class of two or more distinct examples is on both sides,
     so with many small classes the share is larger than asked. Examples of identical bytes stay on
-    one side. It depends on nothing but the data and the seed (Philox; Salmon et al., 2011).
+    one side, and so do those that the source says are related. It depends on nothing but the data and the seed
+    (Philox; Salmon et al., 2011).
 
     Where the source has an official test set, that is the validation set whatever `validation`
     says, and training examples identical to one of its members are on neither side.
@@ -171,7 +230,7 @@ def split(examples: Examples, validation: float, seed: int) -> Split:
         raise ValueError(f"a seed is at least 0; given {seed}")
     if examples.held_out is None and validation == 0:
         return Split(np.arange(len(examples)), np.empty(0, np.int64))
-    group = groups(examples.items)
+    group = joined(groups(examples.items), examples.related)
     if examples.held_out is not None:
         held_out = np.unique(examples.held_out)
         train = np.flatnonzero(~np.isin(group, group[held_out]))

@@ -21,7 +21,9 @@ import numpy as np
 
 from reverie.data import cache
 from reverie.data.base import Data, Examples, Skipped
+from reverie.data.captions import judged, told
 from reverie.data.decoding import Channels, Resize, decode, formats, image_size, reason
+from reverie.data.metadata import printable
 
 log = logging.getLogger("reverie")
 
@@ -43,11 +45,16 @@ class Folder(Data, kind="folder"):
     a dot are left out; so are links that lead out of the folder, and damaged files, both named in
     `Examples.skipped`. Pixels are decoded once, into $REVERIE_CACHE or ~/.cache/reverie.
 
+    Captions and attributes are read each time, from metadata.jsonl, metadata.csv or text files beside the images; see
+    `reverie.data.captions` and `reverie.data.columns`. What is wrong with them is in `Examples.troubles`; last
+    stand there, as `LeftOut`, the columns that are no attributes.
+
     Attributes:
         path: the folder.
         size: side of the square, or (H, W); None when all images are of one size already.
         resize: `crop` the middle, `pad` to fit, or `stretch`; see `reverie.data.decoding.decode`.
         channels: 1, 3 or 4; None: 1 if all images are grey, 4 if any is transparent, else 3.
+        strict: whether what is wrong with captions or attributes is an error.
     """
 
     general: ClassVar[bool] = True
@@ -56,6 +63,7 @@ class Folder(Data, kind="folder"):
     size: int | tuple[int, int] | None = None
     resize: Resize = "crop"
     channels: Channels | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing.
@@ -79,7 +87,8 @@ class Folder(Data, kind="folder"):
 
         Raises:
             ValueError: there is no image or no undamaged one, some are in sub-folders and some are
-                not, or they have several sizes and `size` does not say which one to use.
+                not, they have several sizes and `size` does not say which one to use, or something is wrong with
+                captions or attributes and `strict` forbids it.
         """
         root = Path(self.path).expanduser().resolve()
         found, left_out = scan(root)
@@ -94,13 +103,19 @@ class Folder(Data, kind="folder"):
         skipped = tuple(sorted([*left_out, *damaged], key=lambda s: s.path))
         if skipped:
             _warn(root, skipped, len(found) + len(left_out))
+        sources = tuple(found[i].path for i in kept)
+        of = told(root, sources, [s.path for s in skipped])
+        judged(of.troubles, root, self.strict)
         return Examples(
             items=decoded.items,
             labels=None if labels is None else labels[kept],
             classes=classes,
             image=True,
             skipped=skipped,
-            sources=tuple(found[i].path for i in kept),
+            sources=sources,
+            texts=of.texts,
+            attributes=of.attributes,
+            troubles=of.troubles + of.left_out,
         )
 
     @classmethod
@@ -142,7 +157,7 @@ class Folder(Data, kind="folder"):
         try:
             return decode(path, self._size(), self.resize, self.channels)
         except Exception as error:  # pillow's readers raise anything on a damaged file
-            return Skipped(_printable(file.path), reason(error, path))
+            return Skipped(printable(file.path), reason(error, path))
 
 
 def _processors() -> int:
@@ -167,7 +182,7 @@ def scan(root: Path) -> tuple[list[Found], list[Skipped]]:
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
-            left_out.append(Skipped(_printable(folder.relative_to(root).as_posix()), str(error.strerror)))
+            left_out.append(Skipped(printable(folder.relative_to(root).as_posix()), str(error.strerror)))
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -180,7 +195,7 @@ def scan(root: Path) -> tuple[list[Found], list[Skipped]]:
             elif image or (entry.is_symlink() and path.is_dir()):
                 why = _refusal(entry, root)
                 if why:
-                    left_out.append(Skipped(_printable(name), why))
+                    left_out.append(Skipped(printable(name), why))
                 else:
                     status = path.stat()
                     found.append(Found(name, status.st_size, status.st_mtime_ns))
@@ -209,11 +224,11 @@ def _label(root: Path, found: Sequence[Found]) -> tuple[np.ndarray | None, tuple
     if loose:
         raise ValueError(
             f"{root} has {len(parts) - len(loose)} images in sub-folders, which name their classes, and "
-            f"{len(loose)} outside them, such as {_printable(loose[0])}; put all in sub-folders or none"
+            f"{len(loose)} outside them, such as {printable(loose[0])}; put all in sub-folders or none"
         )
     names = sorted({p[0] for p in parts})
     labels = np.array([names.index(p[0]) for p in parts], np.int64)
-    return labels, tuple(map(_printable, names))
+    return labels, tuple(map(printable, names))
 
 
 def _several_sizes(root: Path, found: Sequence[Found]) -> str:
@@ -235,8 +250,3 @@ def _warn(root: Path, skipped: Sequence[Skipped], count: int) -> None:
     listed = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:5])
     more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     log.warning("skipped %d of %d images in %s (%s%s)", len(skipped), count, root, listed, more)
-
-
-def _printable(name: str) -> str:
-    """A file name that UTF-8 can write, whatever its bytes are."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""A look at the data before training on it: counts, ranges, duplicates, damage, and a picture.
+"""A look at the data before training on it: counts, ranges, captions, duplicates, damage, and a picture.
 
 Letters in shapes: N examples, C channels (the axis after N), D numbers, ... one example.
 """
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reverie.data.base import Data, Examples, Skipped, groups
+from reverie.data.base import Attribute, Data, Examples, Skipped, groups
+from reverie.data.captioned import Captions, attribute_line, captions, with_caption
+from reverie.data.columns import LeftOut
 from reverie.files import atomic
 from reverie.pictures import save_png, sheet
 
@@ -28,6 +30,9 @@ LARGEST = 128
 
 FEW = 16
 """An example of one axis is a vector when it has at most so many numbers, else a series of one channel."""
+
+MOST_CAPTIONED = 36
+"""Pictures with captions on a contact sheet without classes; they take more room than others."""
 
 MOST_ROWS = 24
 """Classes on a contact sheet; of more, evenly spaced ones are shown."""
@@ -50,6 +55,10 @@ class Look:
         flat: names of pictures that are nearly constant, or of examples that are constant.
         skipped: damaged files.
         train, validation: sizes of the split.
+        captions: how many, how long.
+        attributes: what else is known of every example.
+        troubles: what is wrong with captions and attributes.
+        left_out: columns that are no attributes.
     """
 
     kind: str
@@ -67,11 +76,16 @@ class Look:
     skipped: tuple[Skipped, ...]
     train: int
     validation: int
+    captions: Captions
+    attributes: tuple[Attribute, ...]
+    troubles: tuple[Skipped, ...]
+    left_out: tuple[LeftOut, ...]
 
     def lines(self) -> list[str]:
         """The findings as lines of text, long lists cut short."""
         spare = sum(len(group) - 1 for group in self.duplicates)
         damage = [f"{s.path} ({s.reason})" for s in self.skipped]
+        wrong, unused = ([f"{s.path}: {s.reason}" for s in said] for said in (self.troubles, self.left_out))
         ranges = [
             f"{low:.4g} to {high:.4g}, mean {mean:.4g}, std {std:.4g}"
             for low, high, mean, std in zip(self.low, self.high, self.mean, self.std, strict=True)
@@ -86,6 +100,10 @@ class Look:
             + (f": {_cut([' = '.join(g[:4]) for g in self.duplicates], '; ', 3)}" if spare else ""),
             f"constant    {len(self.flat):,}" + (f": {_cut(self.flat, most=5)}" if self.flat else ""),
             f"damaged     {len(self.skipped):,}" + (f": {_cut(damage, '; ', 5)}" if damage else ""),
+            f"captions    {self.captions.line()}",
+            *[f"attribute   {attribute_line(attribute)}" for attribute in self.attributes],
+            *([f"left out    {_cut(unused, '; ', 5)}"] if unused else []),
+            *([f"troubles    {len(wrong):,}: {_cut(wrong, '; ', 5)}"] if wrong else []),
         ]
 
 
@@ -129,6 +147,10 @@ def look(data: Data, validation: float = 0.1, seed: int = 0, examples: Examples 
         skipped=examples.skipped,
         train=len(split.train),
         validation=len(split.validation),
+        captions=captions(examples.texts, len(examples)),
+        attributes=examples.attributes,
+        troubles=tuple(s for s in examples.troubles if not isinstance(s, LeftOut)),
+        left_out=tuple(s for s in examples.troubles if isinstance(s, LeftOut)),
     )
 
 
@@ -173,7 +195,7 @@ def _duplicates(examples: Examples) -> tuple[tuple[str, ...], ...]:
 def contact_sheet(examples: Examples, path: str | os.PathLike[str], per_class: int = 12) -> None:
     """Draw examples, evenly spaced through the data, into a PNG.
 
-    Pictures: a row a class with its name, or a square without labels. Vectors of two numbers: a
+    Pictures: a row a class with its name, or a square without labels, over their captions. Vectors of two numbers: a
     scatter plot; of up to `FEW` numbers: a histogram each; anything longer: the first examples as lines.
 
     Args:
@@ -193,14 +215,21 @@ def contact_sheet(examples: Examples, path: str | os.PathLike[str], per_class: i
         _plot(examples, path)
         return
     rows, names = _rows(examples, per_class)
-    pictures = [np.stack([_reduced(examples.items[i]) for i in row]) for row in rows]
+    pictures = [np.stack([_drawn(examples, i) for i in row]) for row in rows]
     save_png(sheet(pictures, row_labels=names), path)
+
+
+def _drawn(examples: Examples, index: int) -> np.ndarray:
+    """One picture, over its caption where there are any."""
+    picture = _reduced(examples.items[index])
+    return with_caption(picture, examples.texts[index]) if examples.texts else picture
 
 
 def _rows(examples: Examples, per_class: int) -> tuple[list[np.ndarray], list[str] | None]:
     """Indices of the pictures of every row, and the names of the rows."""
     if examples.labels is None:
-        chosen = _spaced(np.arange(len(examples)), per_class * per_class)
+        most = min(per_class * per_class, MOST_CAPTIONED) if examples.texts else per_class * per_class
+        chosen = _spaced(np.arange(len(examples)), most)
         columns = min(per_class, math.ceil(math.sqrt(len(chosen))))
         return [chosen[i : i + columns] for i in range(0, len(chosen), columns)], None
     present = _spaced(np.unique(examples.labels), MOST_ROWS)

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from reverie.conditioning import Cond, Conditions
 from reverie.denoiser import Denoiser
+from reverie.digests import digest
 from reverie.doctor.finding import Check, Seen, Undefined, defaults, over
 from reverie.grids import Uniform
 from reverie.losses import Denoising
 from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetConfig, WaveNetConfig
 from reverie.parameterizations import Velocity
 from reverie.recipe import Sampling, Train
-from reverie.runs import digest, read_tensors, write_tensors
+from reverie.runs import read_tensors, write_tensors
 from reverie.samplers import Ancestral
 from reverie.schedules import Flow
 from reverie.synthesis import Request, rows_at_once, synthesize

@@ -22,9 +22,10 @@ from reverie.conditioning import Cond
 from reverie.data import Examples, Split
 from reverie.denoiser import Denoiser
 from reverie.doctor.finding import Check, Seen, Undefined
+from reverie.models import Model
 from reverie.nets import parameters
 from reverie.recipe import Sampling
-from reverie.runs import METRICS, MODEL, Run, check_data, fill, load, misfits, network, read_with_metadata
+from reverie.runs import METRICS, MODEL, Run, check_data, fill, load, misfits, new_model, read_with_metadata
 from reverie.samplers import AnnealedLangevin
 from reverie.synthesis import Request, rows_at_once, synthesize
 from reverie.tensors import non_finite, streams
@@ -62,8 +63,17 @@ class Patient:
     @cached_property
     def denoiser(self) -> Denoiser:
         """The run's, on the device."""
+        if self.run.recipe.kind != "denoiser":
+            raise Undefined(f"a {self.run.recipe.kind} has no samples")
+        found = self.trained
+        assert isinstance(found, Denoiser)
+        return found
+
+    @cached_property
+    def trained(self) -> Model:
+        """What the run trains, with its averaged weights, on the device."""
         try:
-            return self.run.to(self.device).denoiser
+            return self.run.to(self.device).model
         except ValueError:
             raise Undefined("the model cannot be used") from None
 
@@ -97,7 +107,8 @@ class Patient:
         """x0 (n, ...) or fewer of the training split, spread over it, and what the model is told of them."""
         at = np.linspace(0, len(self.split.train) - 1, min(n, len(self.split.train))).round().astype(int)
         x0, label = encoded(self.examples, self.run.space, self.split.train[at], self.device)
-        return x0, Cond(label=label) if self.run.recipe.labels and label is not None else None
+        told = self.run.told(self.examples)
+        return x0, told.cond(self.split.train[at], x0, label if self.run.recipe.labels else None)
 
 
 def checks(path: Path, device: torch.device) -> Iterator[Check]:
@@ -166,7 +177,7 @@ def model_file(who: Patient) -> Seen:
         return Seen("it cannot be used", False, str(error))
     if "sha256" not in about:
         return Seen("no hash", False, f"{who.path / MODEL} has no hash of its tensors, so a change would go unnoticed")
-    empty = network(who.run.recipe, who.run.facts)
+    empty = new_model(who.run.recipe, who.run.facts)
     if wrong := misfits(empty.net.state_dict(), weights):
         return Seen("another network's", False, "; ".join(wrong[:3]))
     return Seen(f"step {about.get('step', '?')}, {parameters(empty):,} parameters", True)
@@ -303,21 +314,21 @@ def sampled(who: Patient) -> Seen:
 def stepped(who: Patient) -> Seen:
     """The loss on 32 examples before and after a step of the optimizer on them, from the newest state, in memory."""
     recipe, saved = who.run.recipe, who.saved
-    denoiser = network(recipe, who.run.facts)
-    fill(denoiser, saved.files[state.NETWORK], who.path)
-    denoiser.to(who.device).eval()
-    opt = optimizer(denoiser, recipe.train)
-    state.restore_optimizer(denoiser.net, opt, saved.files[state.OPTIMIZER])
+    model = new_model(recipe, who.run.facts)
+    fill(model, saved.files[state.NETWORK], who.path)
+    model.to(who.device).eval()
+    opt = optimizer(model, recipe.train)
+    state.restore_optimizer(model.net, opt, saved.files[state.OPTIMIZER])
     x0, cond = who.rows(32)
     u = (torch.arange(len(x0), dtype=torch.float64) + 0.5) / len(x0)
 
     def loss() -> Tensor:
-        return recipe.loss(denoiser, x0, u, cond, streams([(43, i) for i in range(len(x0))])).mean()
+        return recipe.loss(model, x0, u, cond, streams([(43, i) for i in range(len(x0))])).mean()
 
     with torch.enable_grad():
         before = loss()
         before.backward()
-    torch.nn.utils.clip_grad_norm_(denoiser.parameters(), recipe.train.clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip)
     opt.step()
     with torch.no_grad():
         first, last = before.item(), loss().item()
@@ -344,16 +355,16 @@ def held_out(who: Patient) -> Seen:
 
 def _measured(who: Patient) -> float | None:
     """The held-out loss; None where measuring takes too long, or there are no data."""
-    recipe, denoiser = who.run.recipe, who.denoiser
+    recipe, model = who.run.recipe, who.trained
     try:
         rows, (x0, cond) = who.split.validation, who.rows(16)
     except Undefined:
         return None
     u = torch.full((len(x0),), 0.5, dtype=torch.float64)
     with torch.no_grad():
-        recipe.loss(denoiser, x0, u, cond, torch.zeros_like)
+        recipe.loss(model, x0, u, cond, torch.zeros_like)
         began = time.perf_counter()
-        recipe.loss(denoiser, x0, u, cond, torch.zeros_like)
+        recipe.loss(model, x0, u, cond, torch.zeros_like)
     if (time.perf_counter() - began) * EVALUATIONS / len(x0) > 2 * SECONDS or not len(rows):
         return None
-    return held_out_loss(who.run, denoiser, who.examples, rows, who.device).loss
+    return held_out_loss(who.run, model, who.examples, rows, who.device).loss

@@ -14,6 +14,7 @@ import numpy as np
 
 from reverie.config import Plain
 from reverie.data import Data
+from reverie.prompts import Prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class Collection:
         classes: K names; empty when there are no labels.
         captions: N texts; empty when there are none.
         data: the kind of data that real examples are from, for what it brings of its own; None where it is unknown.
+        prompts: of examples of a run's data, what its model is told of each, where that is more than a class.
     """
 
     items: np.ndarray
@@ -39,6 +41,7 @@ class Collection:
     classes: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     data: Data | None = None
+    prompts: tuple[Prompt, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what this package promises about its own values."""
@@ -46,6 +49,7 @@ class Collection:
         assert (self.labels is None) == (not self.classes)
         assert self.labels is None or self.labels.shape == (len(self.items),)
         assert len(self.captions) in (0, len(self.items))
+        assert len(self.prompts) in (0, len(self.items))
 
     def __len__(self) -> int:
         """N."""
@@ -81,4 +85,5 @@ class Collection:
             items=self.items[rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=tuple(self.captions[i] for i in rows) if self.captions else (),
+            prompts=tuple(self.prompts[i] for i in rows) if self.prompts else (),
         )

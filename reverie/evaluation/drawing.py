@@ -5,7 +5,8 @@ Letters in shapes: N samples, ... one example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from reverie.denoiser import Denoises
 from reverie.evaluation.team import Team
 from reverie.recipe import Sampling
 from reverie.spaces import Space
-from reverie.synthesis import Request, rows_at_once, synthesize
+from reverie.synthesis import Request, helper_part, rows_at_once, synthesize
 from reverie.tensors import count
 
 BLOCK = {"cpu": 32, "cuda": 256}
@@ -34,15 +35,15 @@ def draw(
     f: Denoises,
     space: Space,
     shape: tuple[int, ...],
-    labels: Sequence[int | None],
+    request: Request,
     sampling: Sampling,
-    seed: int = 0,
     *,
     team: Team = Team(),  # noqa: B008  # a value
     device: torch.device | str = "cpu",
     done: Callable[[int], object] = lambda n: None,
+    helper: object | None = None,
 ) -> np.ndarray:
-    """Samples 0 ... N - 1 of `seed`, one a label, as data: uint8 images (N, C, H, W), or (N, ...) float32.
+    """All samples of a request as data: uint8 images (N, C, H, W), or (N, ...) float32.
 
     They are what `reverie.runs.Run.sample` draws, but for the last bits where a CPU's threads share an
     operation there, and the same for any number of processes and threads.
@@ -51,23 +52,24 @@ def draw(
         f: the denoiser.
         space: what turns x0 into data.
         shape: of one example.
-        labels: the class of each sample, None for no condition.
+        request: what is asked for; its `batch` is not used.
         sampling: sampler, grid, guidance.
-        seed: of the samples.
         team: the processes that share the work; every one of them gets all samples.
         device: where f is.
         done: told how many samples this process has drawn.
+        helper: the other model that guides, where there is one; see `reverie.guiding`.
 
     Raises:
         ValueError: times that cannot be followed.
     """
-    where = torch.device(device)
+    where, n = torch.device(device), len(request.labels)
     size = max(BLOCK.get(where.type, BLOCK["cuda"]), rows_at_once(shape, 1, "cpu"), 2**14 // count(shape))
 
     def part(block: tuple[int, int]) -> np.ndarray:
         first, last = block
-        request = Request(tuple(labels[first:last]), seed, first, size)
-        made: np.ndarray = space.decode(synthesize(f, shape, sampling, request, where)).numpy()
+        own = replace(request.part(first, last), batch=size)
+        guide = helper_part(helper, first, last)
+        made: np.ndarray = space.decode(synthesize(f, shape, sampling, own, where, helper=guide)).numpy()
         return made
 
-    return np.concatenate(team.map(part, blocks(len(labels), size), where, lambda n: done(min(n * size, len(labels)))))
+    return np.concatenate(team.map(part, blocks(n, size), where, lambda k: done(min(k * size, n))))

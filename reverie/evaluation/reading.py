@@ -15,10 +15,10 @@ import numpy as np
 from reverie import config
 from reverie.config import Plain
 from reverie.data import Data, Examples, Folder, resolve
-from reverie.data.captions import captions
 from reverie.data.decoding import Channels, Resize
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.likelihood.chosen import labels_in, source_of
+from reverie.prompts import of_examples
 from reverie.runs import Run, check_data
 
 CHOSEN = 5
@@ -66,7 +66,7 @@ def read(
         picture: how it is read, if it is a folder of images.
         most: how many are taken, if there are more; drawn without replacement.
         seed: of that choice.
-        captioned: whether captions are read, where there are any.
+        captioned: whether captions are read, where there are any; an example without one is left out then.
 
     Raises:
         ValueError: there is nothing to read, or it cannot be read.
@@ -76,8 +76,17 @@ def read(
         data = replace(data, size=picture.size, resize=picture.resize, channels=picture.channels)
         read_as = picture
     examples = data.load()
-    rows, told = chosen(np.arange(len(examples)), most, seed)
+    every = captioned_rows(examples) if captioned else np.arange(len(examples))
+    rows, told = chosen(every, most, seed)
+    told = told if len(every) == len(examples) else {**told, "without_caption": len(examples) - len(every)}
     return collected(examples, rows, printable(text), {**read_as.told(), **told}, data, captioned)
+
+
+def captioned_rows(examples: Examples) -> np.ndarray:
+    """Rows of the examples that have a caption: (M,) int64; all of them where none has one."""
+    if not examples.texts:
+        return np.arange(len(examples))
+    return np.flatnonzero([bool(text) for text in examples.texts])
 
 
 def chosen(rows: np.ndarray, most: int | None, seed: int) -> tuple[np.ndarray, dict[str, Plain]]:
@@ -112,15 +121,9 @@ def collected(
         source: what they are, in a few words.
         about: what else the protocol should say of them.
         data: the source.
-        captioned: whether its captions are read, where it has any.
-
-    Raises:
-        ValueError: some examples have a caption that is asked for, and some do not.
+        captioned: whether it gets their captions, '' for a row that has none; see `captioned_rows`.
     """
-    told: tuple[str, ...] = ()
-    if captioned and isinstance(data, Folder) and examples.sources:
-        found = captions(Path(data.path).expanduser(), examples.sources)
-        told = tuple(found[i] for i in rows) if found else ()
+    told = tuple(examples.texts[i] for i in rows) if captioned and examples.texts else ()
     if examples.skipped:
         about = {**about, "skipped": len(examples.skipped)}
     return Collection(
@@ -166,12 +169,14 @@ def of_run(
         recipe.data.split(examples, recipe.train.validation, recipe.train.seed),
         config.in_words(recipe.data),
     )
-    rows, told = chosen(split.train, most, seed)
-    train = collected(examples, rows, source, {"split": "train", **told}, recipe.data)
-    if len(split.validation) == 0:
-        return OfRun(train, None)
-    rows, told = chosen(split.validation, held_out, seed)
-    return OfRun(train, collected(examples, rows, source, {"split": "validation", **told}, recipe.data))
+
+    def some(rows: np.ndarray, most: int | None, name: str) -> Collection:
+        rows, told = chosen(rows, most, seed)
+        found = collected(examples, rows, source, {"split": name, **told}, recipe.data, captioned=bool(examples.texts))
+        return replace(found, prompts=of_examples(run.vocabulary, examples, rows)) if run.facts.prompts else found
+
+    train = some(split.train, most, "train")
+    return OfRun(train, some(split.validation, held_out, "validation") if len(split.validation) else None)
 
 
 def others_of_run(run: Run, text: str) -> Collection:

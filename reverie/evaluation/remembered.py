@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from reverie import config
+from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Features, Opened
 from reverie.evaluation.team import Team
-from reverie.runs import digest, read_with_metadata, write_tensors
+from reverie.runs import read_with_metadata, write_tensors
 from reverie.version import __version__
 
 log = logging.getLogger("reverie")

@@ -5,7 +5,6 @@ Letters in shapes: N samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,10 +18,12 @@ from reverie.evaluation.evaluate import Told
 from reverie.evaluation.frequencies import counts_in, in_proportion
 from reverie.evaluation.team import Team
 from reverie.faster import Precision, cast, checked_precision
+from reverie.guiding import helper_of
+from reverie.prompts import Prompt
 from reverie.recipe import Sampling
 from reverie.runs import Run
 from reverie.samplers import Sampler, Weighed
-from reverie.synthesis import times_of
+from reverie.synthesis import Request, times_of
 from reverie.tuning.cost import evaluations
 from reverie.tuning.record import model_of
 
@@ -44,6 +45,8 @@ class Subject:
     precision: Precision = "no"
     counts: tuple[int, ...] | None = None
     """How often each class occurs in the real examples: samples are of classes in that proportion."""
+    prompts: tuple[Prompt, ...] = ()
+    """What the model is told of real examples, where that is more than a class: samples are asked to be such."""
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.seed < 0:
@@ -57,15 +60,37 @@ class Subject:
         told = f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}"
         return f"{told}-seed{self.seed}-n{self.n}{self.run.mark}"
 
+    def request(self) -> Request:
+        """What the N samples are asked to be."""
+        if self.prompts and self.labels is None:
+            made = self.run.request([self.prompts[i % len(self.prompts)] for i in range(self.n)])
+        elif self.run.facts.prompts and self.labels is None:
+            made = self.run.ask(self.n)
+        else:
+            made = Request(self.classes())
+        return replace(made, seed=self.seed)
+
     def classes(self) -> tuple[int | None, ...]:
-        """The class of each of the N samples."""
+        """The class of each of the N samples, for a model that is told no more."""
         if self.labels is None and self.counts is not None and self.run.classes:
             return in_proportion(self.counts, self.n)
         return self.run.labels_for(self.n, self.labels)
 
     def beside(self, real: Collection) -> Subject:
-        """The same, with classes as often as these real examples have them, where no classes were asked for."""
+        """The same, asked for what these real examples are, where no classes were asked for.
+
+        That is the prompts of some of them, or classes as often as they have them.
+        """
+        if real.prompts and self.run.facts.prompts:
+            draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.n, len(real)))))
+            order = draw.permutation(len(real))
+            return replace(self, prompts=tuple(real.prompts[i] for i in order[: self.n]))
         return replace(self, counts=counts_in(real, self.run.classes)) if self.run.classes else self
+
+    @property
+    def untold(self) -> bool:
+        """Whether the model could be told an image, and is told none, as no sample is made of an example."""
+        return self.run.recipe.image_condition is not None
 
     @property
     def method(self) -> Sampler:
@@ -94,8 +119,11 @@ class Subject:
             "steps": self.steps,
             "evaluations": self.network_evaluations(),
             "guidance": self.sampling.guidance,
+            **({"guide": settings["guide"]} if self.sampling.guide else {}),
+            **({"threshold": self.sampling.threshold} if self.sampling.threshold else {}),
             "clip": self.sampling.clip,
             "classes": self._classes_told(),
+            **({"image": "none"} if self.untold else {}),
             "seed": self.seed,
             "precision": self.precision,
             "quantization": "rounded to 8 bits" if run.facts.image else "none",
@@ -104,6 +132,8 @@ class Subject:
     def _classes_told(self) -> Plain:
         if self.labels is not None:
             return [str(label) for label in self.labels]
+        if self.run.facts.prompts:
+            return "as in the reference" if self.prompts else "of the run's own prompts in turn"
         if not self.run.classes:
             return "none"
         return "all in turn" if self.counts is None else "as often as in the reference"
@@ -115,22 +145,23 @@ class Subject:
         told: Told = lambda what, share: None,
     ) -> Collection:
         """The samples. The run's network must be on `device`."""
-        run, labels = self.run, self.classes()
+        run, request = self.run, self.request()
+        labels = request.labels
         f = cast(run.denoiser, checked_precision(self.precision, device))
         items = draw(
-            f, run.space, run.facts.shape, labels, self.sampling, self.seed, team=team, device=device,
+            f, run.space, run.facts.shape, request, self.sampling, team=team, device=device,
             done=lambda n: told("samples", min(n * team.size / len(labels), 1.0)),
+            helper=helper_of(run, self.sampling, request, device),
         )  # fmt: skip
-        return as_collection(run, items, labels, self.about())
+        return as_collection(run, items, request, self.about())
 
 
-def as_collection(
-    run: Run, items: np.ndarray, labels: Sequence[int | None], about: dict[str, Plain] | None = None
-) -> Collection:
-    """Samples of a run with the class asked for, where every one of them was asked to be of a class."""
-    known = [label for label in labels if label is not None]
+def as_collection(run: Run, items: np.ndarray, request: Request, about: dict[str, Plain] | None = None) -> Collection:
+    """Samples of a run with the class and the text asked for, where every one of them was asked for one."""
+    known = [label for label in request.labels if label is not None]
     told = bool(run.classes) and len(known) == len(items)
     return Collection(
         items, run.facts.image, f"samples of {run.path.resolve().name}", about or {},
         np.array(known, np.int64) if told else None, run.classes if told else (),
+        request.texts if request.texts and all(request.texts) else (),
     )  # fmt: skip

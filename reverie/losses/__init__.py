@@ -2,6 +2,8 @@
 
 from reverie.losses.base import Loss, Pointwise
 from reverie.losses.bound import Hybrid, VariationalBound
+from reverie.losses.contrastive import Contrastive
+from reverie.losses.cross_entropy import CrossEntropy
 from reverie.losses.denoising import Denoising
 from reverie.losses.pairings import Independent, OptimalTransport, Pairing
 from reverie.losses.penalties import Huber, Penalty, PseudoHuber, Squared
@@ -24,6 +26,8 @@ from reverie.losses.weights import (
 
 __all__ = [
     "P2",
+    "Contrastive",
+    "CrossEntropy",
     "Denoising",
     "EDMWeight",
     "Huber",

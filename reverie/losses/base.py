@@ -8,6 +8,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from reverie.tensors import Noise
 class Loss(Part, abc.ABC, family="loss"):
     """A loss by example. Its randomness is an argument, and so is what it remembers."""
 
+    trains: str = "denoiser"
+    """The kind of model that it is a loss of: denoiser, classifier or pair, as `Recipe.kind` says."""
     self_conditions: bool = False
     """Whether the network is to be given its own estimate of x0 (Chen et al., 2023)."""
     quantised: bool = False
@@ -39,7 +42,7 @@ class Loss(Part, abc.ABC, family="loss"):
     @abc.abstractmethod
     def __call__(
         self,
-        f: Denoises,
+        f: Any,  # noqa: ANN401  # a `Denoises`, or what `trains` says
         x0: Tensor,
         u: Tensor,
         cond: Cond | None = None,
@@ -110,6 +113,11 @@ class Around(Loss):
     """A loss around another one, the field `loss`, whose times it has."""
 
     loss: Loss
+
+    @property
+    def trains(self) -> str:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.trains
 
     @property
     def self_conditions(self) -> bool:  # type: ignore[override]

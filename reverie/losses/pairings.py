@@ -54,6 +54,7 @@ def _groups(n: int, cond: Cond | None) -> list[Tensor]:
     if cond is None or cond.label is None:
         return [torch.ones(n, dtype=torch.bool)]
     label = cond.label.cpu()
-    if cond.drop is not None:
-        label = label.masked_fill(cond.drop.cpu(), -1)
+    hidden = cond.hidden("label")
+    if hidden is not None:
+        label = label.masked_fill(hidden.cpu(), -1)
     return [label == value for value in label.unique()]

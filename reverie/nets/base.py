@@ -157,7 +157,8 @@ class Backbone(nn.Module, ABC):
                 f"given {tuple(cond.image.shape)}"
             )
         image = cond.image.to(x.dtype)
-        return image if cond.drop is None else torch.where(over(cond.drop, image), 0.0, image)
+        hidden = cond.hidden("image")
+        return image if hidden is None else torch.where(over(hidden, image), 0.0, image)
 
 
 def over(value: Tensor, like: Tensor) -> Tensor:

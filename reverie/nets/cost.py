@@ -117,10 +117,15 @@ def cost(
 def given(net: Backbone, batch: int, tokens: int = TOKENS) -> tuple[Tensor, Tensor, Cond]:
     """Arguments of a call of `net` for B = `batch` examples, on the default device: nothing but shapes is in them."""
     wanted, space = net.conditions, net.shape[1:]
+    if wanted.reader is not None:
+        tokens = min(tokens, wanted.reader.length)
+    own = wanted.tokens if wanted.reader is None else 0
     cond = Cond(
         label=torch.zeros(batch, dtype=torch.int64) if wanted.classes else None,
         vector=torch.zeros(batch, wanted.vector) if wanted.vector else None,
-        tokens=torch.zeros(batch, tokens, wanted.tokens) if wanted.tokens else None,
+        tokens=torch.zeros(batch, tokens, own) if own else None,
+        words=torch.zeros(batch, tokens, dtype=torch.int64) if wanted.reader else None,
+        pooled=torch.zeros(batch, wanted.pooled) if wanted.pooled else None,
         mask=torch.ones(batch, tokens, dtype=torch.bool) if wanted.tokens else None,
         image=torch.zeros(batch, wanted.image, *space) if wanted.image else None,
         level=torch.zeros(batch) if wanted.level else None,

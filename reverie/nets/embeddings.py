@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond, Conditions
+from reverie.conditioning import APART, Cond, Conditions
+from reverie.nets.reading import Reading
 
 
 def sinusoidal(label: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
@@ -133,7 +134,9 @@ class Conditioning(nn.Module):
     - class: a row of a table;
     - vector: Linear(vector);
     - level: Linear(SiLU(Linear(sinusoidal(1000 level))));
-    - tokens: Linear(token), of width E each, pooled by one attention head with a learned query;
+    - tokens: Linear(token), of width E each, pooled by one attention head with a learned query; words become
+      tokens by a transformer of the network's own, where no tokens are given;
+    - pooled: Linear(pooled), of a text as a whole;
     - image: nothing, for it is stacked onto x.
 
     Each has a learned value for "none", a last row of the table or a vector of its own, used where `cond` or
@@ -164,6 +167,8 @@ class Conditioning(nn.Module):
         self.image_missing = nn.Parameter(0.02 * torch.randn(width)) if told.image else None
         self.level = OrNothing(LevelEmbedding(width), width) if told.level else None
         self.tokens = Tokens(told.tokens, width) if told.tokens else None
+        self.pooled = OrNothing(nn.Linear(told.pooled, width), width) if told.pooled else None
+        self.reader = Reading(told.reader) if told.reader else None
 
     def forward(self, label: Tensor, cond: Cond | None) -> Embedded:
         """`label` is (B,), the time label; what comes out is in the dtype of the weights.
@@ -174,14 +179,18 @@ class Conditioning(nn.Module):
         """
         cond = cond or Cond()
         self._check(cond, len(label))
+        if self.reader is not None and cond.tokens is None and cond.words is not None:
+            cond = replace(cond, tokens=self.reader(cond.words, cond.mask))
         waves = sinusoidal(label, self.features, self.period) if self.fourier is None else self.fourier(label)
         e = self.time_out(F.silu(self.time_in(waves.to(self.time_in.weight.dtype))))
         if self.table is not None:
             e = e + self.table(self._rows(label, cond))
         if self.vector is not None:
-            e = e + self.vector(cond.vector, cond.drop, len(label))
+            e = e + self.vector(cond.vector, cond.hidden("vector"), len(label))
         if self.level is not None:
-            e = e + self.level(cond.level, cond.drop, len(label))
+            e = e + self.level(cond.level, cond.hidden("image" if self.conditions.image else "vector"), len(label))
+        if self.pooled is not None:
+            e = e + self.pooled(cond.pooled, cond.hidden("text"), len(label))
         if self.image_missing is not None:
             e = e + self._without_image(label, cond)[:, None] * self.image_missing
         if self.tokens is None:
@@ -193,9 +202,12 @@ class Conditioning(nn.Module):
         """Refuse sizes that would fail deep inside, or be spread over the batch."""
         told = self.conditions
         wanted: dict[str, tuple[int, ...]] = {"drop": (batch,)}
+        if cond.drop is not None and cond.drop.ndim == 2:
+            wanted = {"drop": (batch, len(APART))}
         wanted |= {"label": (batch,)} if told.classes else {}
         wanted |= {"vector": (batch, told.vector)} if told.vector else {}
         wanted |= {"level": (batch,)} if told.level else {}
+        wanted |= {"pooled": (batch, told.pooled)} if told.pooled else {}
         if told.tokens and cond.tokens is not None:
             if cond.tokens.ndim != 3:
                 wants = f"({batch}, L, {told.tokens})"
@@ -216,19 +228,21 @@ class Conditioning(nn.Module):
         none = torch.full(label.shape, self.conditions.classes, dtype=torch.int64, device=label.device)
         if cond.label is None:
             return none
-        if readable(cond.label, cond.drop):
-            check_labels(cond.label if cond.drop is None else cond.label[~cond.drop], self.conditions.classes)
+        hidden = cond.hidden("label")
+        if readable(cond.label, hidden):
+            check_labels(cond.label if hidden is None else cond.label[~hidden], self.conditions.classes)
         rows = cond.label.to(torch.int64)
-        return rows if cond.drop is None else torch.where(cond.drop, none, rows)
+        return rows if hidden is None else torch.where(hidden, none, rows)
 
     def _without_image(self, label: Tensor, cond: Cond) -> Tensor:
         """(B,), 1 where there is no image."""
         dtype = self.time_in.weight.dtype
         if cond.image is None:
             return torch.ones(len(label), dtype=dtype, device=label.device)
-        if cond.drop is None:
+        hidden = cond.hidden("image")
+        if hidden is None:
             return torch.zeros(len(label), dtype=dtype, device=label.device)
-        return cond.drop.to(dtype)
+        return hidden.to(dtype)
 
 
 class OrNothing(nn.Module):
@@ -291,9 +305,9 @@ class Tokens(nn.Module):
         first = self.nothing.expand(batch, 1, -1)
         if cond.tokens is None:
             return first, None
-        given, seen = cond.tokens.to(self.nothing.dtype), cond.mask
-        if cond.drop is not None:
-            kept = ~cond.drop[:, None].expand(given.shape[:2])
+        given, seen, hidden = cond.tokens.to(self.nothing.dtype), cond.mask, cond.hidden("text")
+        if hidden is not None:
+            kept = ~hidden[:, None].expand(given.shape[:2])
             seen = kept if seen is None else seen & kept
         if seen is not None:
             given = given.masked_fill(~seen[:, :, None], 0)  # attention weighs it by 0, and 0 * NaN is NaN

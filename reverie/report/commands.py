@@ -38,11 +38,13 @@ def words(run: Run) -> list[str]:
     word, data = _source(run.recipe.data)
     layers = [config.read_file(library()[word])] if word in library() else []
     alone = compose([*layers, {"data": config.to_data(data)}])
-    suited = alone.completed(run.facts.shape, run.facts.image)
+    suited = alone.completed(run.facts.shape, run.facts.image, run.facts.captions > 0)
     base = dataclasses.replace(alone, sample=suited.sample)
     told = dataclasses.replace(run.recipe, space=_as_given(run, suited))
     if told.net == suited.net:
         told = dataclasses.replace(told, net=alone.net)
+    if told.text == suited.text:
+        told = dataclasses.replace(told, text=alone.text)
     found = [*_fields(told, base, "")]
     return [word, *found] if word else [f"data.kind={data.kind}", *_path(data), *found]
 

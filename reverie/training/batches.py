@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from torch import Tensor
 from reverie.conditioning import Cond
 from reverie.data import Examples
 from reverie.memory import available
+from reverie.prompts import OfExamples, Place
 from reverie.spaces import Space
 from reverie.tensors import Noise, generator
 from reverie.training.noise import Draws
 
-INITIAL, ORDER, STEP, VALIDATION, DROPOUT = 0, 1, 2, 3, 4
+INITIAL, ORDER, STEP, VALIDATION, DROPOUT, SHOWN = 0, 1, 2, 3, 4, 6
 """Keeps the streams of randomness of different uses apart."""
 SHARE = 0.25
 """Of the memory that is free on a device, what the data may take there."""
@@ -40,6 +41,18 @@ class Batch:
     noise: Callable[[], Noise]
     """Noise for one evaluation of the loss: the same draws every time."""
     cond: Cond | None
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """What is done to the G examples of a step."""
+
+    hidden: Tensor
+    """(G,) bool, where the whole condition is hidden."""
+    apart: Tensor | None
+    """(G, P) bool, where a part of it is hidden by itself; None for conditions of one part."""
+    mirrored: Tensor | None
+    """(G,) bool, what is mirrored; None for nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +97,9 @@ class Batches:
         drop: probability that an example's condition is hidden.
         flip: whether to mirror half of the images.
         device: where the tensors go.
+        told: what the model is told of the examples besides their label; nothing unless given.
+        drop_part: probability that each of several parts of a condition is hidden by itself.
+        balanced: (N,), as in `Examples`, of the rows; each of them once an epoch unless given.
     """
 
     examples: Examples | Held
@@ -98,6 +114,9 @@ class Batches:
     drop: float = 0.0
     flip: bool = False
     device: torch.device | str = "cpu"
+    told: OfExamples | None = None
+    drop_part: float = 0.0
+    balanced: np.ndarray | None = None
 
     def step(self, step: int) -> list[Batch]:
         """The batches of step number `step`, from 0; `parts` of them."""
@@ -105,10 +124,12 @@ class Batches:
         u, draw = self._times(step)
         hidden = torch.rand(total, generator=draw) < self.drop
         mirrored = torch.rand(total, generator=draw) < 0.5 if self.flip else None
+        parts = 0 if self.told is None else self.told.several
+        apart = torch.rand((total, parts), generator=draw) < self.drop_part if parts else None
         noise = Draws(total, lambda k: generator(self.seed, STEP, step, 1 + k, device=self.device))
         chosen = self._rows(step * total, total)
         return [
-            self._part(chosen, u, noise, hidden, mirrored, slice(first, first + self.batch))
+            self._part(step, chosen, u, noise, Masks(hidden, apart, mirrored), slice(first, first + self.batch))
             for first in range(self.rank * self.batch, total, self.batch * self.world)
         ]
 
@@ -126,21 +147,24 @@ class Batches:
         place = torch.randperm(self._total, generator=draw, dtype=torch.float64)
         return (place + torch.rand(self._total, generator=draw, dtype=torch.float64)) / self._total, draw  # stratified
 
-    def _part(
-        self, chosen: np.ndarray, u: Tensor, noise: Draws, hidden: Tensor, mirrored: Tensor | None, rows: slice
-    ) -> Batch:
+    def _part(self, step: int, chosen: np.ndarray, u: Tensor, noise: Draws, masks: Masks, rows: slice) -> Batch:
         x0, label = encoded(self.examples, self.space, chosen[rows], self.device)
-        if mirrored is not None:
-            mask = moved(mirrored[rows], self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
+        if masks.mirrored is not None:
+            mask = moved(masks.mirrored[rows], self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
             x0 = torch.where(mask, x0.flip(-1), x0)
+        hidden, label = masks.hidden[rows], label if self.labels else None
         cond = None
-        if self.labels and label is not None:
-            cond = Cond(label=label, drop=moved(hidden[rows], self.device))
+        if self.told is not None:
+            apart = None if masks.apart is None else masks.apart[rows]
+            place = Place(rows.start, self._total, (self.seed, SHOWN, step))
+            cond = self.told.cond(chosen[rows], x0, label, hidden, apart, place)
+        elif label is not None:
+            cond = Cond(label=label, drop=moved(hidden, self.device))
         return Batch(x0, u[rows], partial(noise.noise, rows), cond)
 
     def _rows(self, first: int, count: int) -> np.ndarray:
         """`count` training rows from position `first` of an endless series of shuffled epochs."""
-        n, out = len(self.rows), []
+        n, out = self._length, []
         while count > 0:
             epoch, offset = divmod(first, n)
             taken = self._epoch(epoch)[offset : offset + count]
@@ -148,8 +172,27 @@ class Batches:
             first, count = first + len(taken), count - len(taken)
         return np.concatenate(out)
 
+    @cached_property
+    def _members(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions in `rows` in the order of their numbers in `balanced`, where each number begins, and how many."""
+        assert self.balanced is not None
+        order = np.argsort(self.balanced, kind="stable")
+        _, first, count = np.unique(self.balanced[order], return_index=True, return_counts=True)
+        return order, first, count
+
+    @property
+    def _length(self) -> int:
+        """Examples an epoch."""
+        return len(self.rows) if self.balanced is None else len(self._members[1])
+
     def _epoch(self, epoch: int) -> np.ndarray:
-        return self.rows[_permutation(len(self.rows), self.seed, epoch)]
+        order = _permutation(self._length, self.seed, epoch)
+        if self.balanced is None:
+            return self.rows[order]
+        members, first, count = self._members
+        draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, ORDER, epoch, 1))))
+        taken = first + np.floor(draw.random(len(first)) * count).astype(np.int64)
+        return self.rows[members[taken[order]]]
 
 
 @lru_cache(maxsize=2)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from reverie.denoiser import Denoiser
 from reverie.losses import Loss
+from reverie.models import Model
 from reverie.tensors import non_finite
 from reverie.training.batches import Batch
 
@@ -17,19 +17,19 @@ class NonFiniteError(RuntimeError):
     """The loss or the gradient is not finite; the message says where it began."""
 
 
-def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch, memory: nn.Module | None = None) -> tuple[str, str]:
+def first_non_finite(model: Model, loss: Loss, batch: Batch, memory: nn.Module | None = None) -> tuple[str, str]:
     """The noise levels of the examples concerned and the first tensor that is not finite, in words.
 
     The batch is evaluated again with a hook on every module: weights are looked at first, then the
     data, then each module's output in the order of computation, then the loss, then the gradients.
     What the loss learns counts as weights.
     """
-    whole = nn.ModuleDict({"net": denoiser.net} if memory is None else {"net": denoiser.net, "loss": memory})
+    whole = nn.ModuleDict({"net": model.net} if memory is None else {"net": model.net, "loss": memory})
     for name, p in whole.named_parameters():
         if found := non_finite(p.detach()):
-            return _levels(denoiser, loss, batch, batch.u), f"the weight {name} ({found})"
+            return _levels(model, loss, batch, batch.u), f"the weight {name} ({found})"
     if found := non_finite(batch.x0):
-        return _levels(denoiser, loss, batch, batch.x0.flatten(1).sum(1)), f"the data ({found})"
+        return _levels(model, loss, batch, batch.x0.flatten(1).sum(1)), f"the data ({found})"
     seen: list[str] = []
 
     def hook(name: str) -> Callable[..., None]:
@@ -42,11 +42,11 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch, memory: nn.Mo
     handles = [m.register_forward_hook(hook(name)) for name, m in whole.named_modules() if name]
     try:
         with torch.enable_grad():
-            values = loss(denoiser, batch.x0, batch.u, batch.cond, batch.noise(), memory)
+            values = loss(model, batch.x0, batch.u, batch.cond, batch.noise(), memory)
     finally:
         for handle in handles:
             handle.remove()
-    levels = _levels(denoiser, loss, batch, values.detach())
+    levels = _levels(model, loss, batch, values.detach())
     if seen:
         return levels, seen[0]
     if found := non_finite(values.detach()):
@@ -63,11 +63,11 @@ def first_non_finite(denoiser: Denoiser, loss: Loss, batch: Batch, memory: nn.Mo
     return levels, f"the norm of the gradients; the largest is {float(grads[largest].abs().max()):.3g}, of {largest}"
 
 
-def _levels(denoiser: Denoiser, loss: Loss, batch: Batch, values: Tensor) -> str:
+def _levels(model: Model, loss: Loss, batch: Batch, values: Tensor) -> str:
     """Those of the examples whose `values` (B,) are not finite, or of all."""
-    t = loss.times_at(batch.u, denoiser.schedule)
+    t = loss.times_at(batch.u, model.schedule)
     bad = ~torch.isfinite(values).cpu()
     t = (t[bad] if bool(bad.any()) else t).sort().values
-    sigma = denoiser.schedule.sigma(t)
+    sigma = model.schedule.sigma(t)
     shown = ", ".join(f"{float(a):.3g} (sigma {float(b):.3g})" for a, b in zip(t[:4], sigma[:4], strict=True))
     return f"t = {shown}" + (f" and {len(t) - 4} more" if len(t) > 4 else "")

@@ -126,7 +126,7 @@ class Evaluator:
                 f"{len(real.train)}; set evaluate.every=0"
             )
         self.sampling = shortened(run.recipe.sample, run.schedule, settings.steps)
-        self.labels = Subject(run, self.sampling, settings.n, seed=settings.seed).beside(real.train).classes()
+        self.subject = Subject(run, self.sampling, settings.n, seed=settings.seed).beside(real.train)
         extractor = _extractor(settings, real.train)
         self.metric, self.extractor = metric_of(settings, extractor.learned), extractor.kind
         with self._float32():
@@ -168,14 +168,12 @@ class Evaluator:
         from reverie.evaluation.subject import as_collection
 
         run = self.run
-        items = draw(
-            f, run.space, run.facts.shape, self.labels, self.sampling, run.recipe.evaluate.seed, team=self.team,
-            device=self.device,
-        )  # fmt: skip
+        request = self.subject.request()
+        items = draw(f, run.space, run.facts.shape, request, self.sampling, team=self.team, device=self.device)
         if not np.isfinite(items).all():
             return Outcome(None, why="there are samples with numbers that are not finite")
         try:
-            found = self.reference.evaluate(as_collection(run, items, self.labels))
+            found = self.reference.evaluate(as_collection(run, items, request))
         except ValueError as error:
             return Outcome(None, why=str(error))
         numbers = {number.name: number for number in found.numbers}
@@ -195,7 +193,7 @@ class Evaluator:
         from reverie.evaluation.metrics import Unfit
 
         (judge,) = self.reference.judges
-        made = judge.real.take(np.arange(len(self.labels)) % len(judge.real))
+        made = judge.real.take(np.arange(self.subject.n) % len(judge.real))
         if not self.run.classes:
             made = replace(made, labels=None)
         try:
@@ -209,7 +207,7 @@ class Evaluator:
         sampling, run = config.to_data(self.sampling), self.run
         steps = len(self.sampling.grid(run.schedule)) - 1
         samples: dict[str, Plain] = {
-            "n": len(self.labels), "seed": run.recipe.evaluate.seed, "weights": "the exponential average of training",
+            "n": self.subject.n, "seed": run.recipe.evaluate.seed, "weights": "the exponential average of training",
             **sampling, "steps": steps, "classes": "as often as in the reference" if run.classes else "none",
             "quantization": "rounded to 8 bits" if run.facts.image else "none",
         }  # fmt: skip

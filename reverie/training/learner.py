@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reverie.runs import Run, fill, network
+from reverie.runs import Run, fill, new_model
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import state
 from reverie.training.batches import INITIAL
@@ -33,7 +33,7 @@ class Learner:
     def __init__(self, run: Run, device: torch.device) -> None:
         train, loss = run.recipe.train, run.recipe.loss
         self._path, self._decay = run.path, train.ema
-        self.denoiser = network(run.recipe, run.facts).to(device).train()
+        self.denoiser = new_model(run.recipe, run.facts).to(device).train()
         lay_out(self.denoiser.net, train, device)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)

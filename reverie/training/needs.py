@@ -8,10 +8,10 @@ from functools import cached_property
 import torch
 
 from reverie import memory
-from reverie.conditioning import Conditions
+from reverie.models.pooled import stacked
 from reverie.nets.cost import Cost, cost
 from reverie.recipe import Recipe, Train
-from reverie.runs import Facts
+from reverie.runs import Facts, new_model, vocabulary
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,27 @@ class Needs:
     def _network(self, precision: str) -> Cost:
         recipe, facts = self.recipe, self.facts
         assert recipe.net is not None
+        if recipe.kind != "denoiser":
+            return self._guide(precision)
         return cost(
             recipe.net,
             facts.shape,
-            Conditions(classes=len(facts.classes) if recipe.labels else 0),
+            vocabulary(recipe, facts).conditions,
             inputs=2 if recipe.loss.self_conditions else 1,
             outputs=recipe.parameterization.outputs,
             device=self.device,
             precision=precision,
         )
+
+    def _guide(self, precision: str) -> Cost:
+        """Of a model that guides: its backbone's, but for the weights; what is behind it takes next to nothing."""
+        recipe, shape = self.recipe, self.facts.shape
+        assert recipe.net is not None
+        backbone = cost(recipe.net, shape, outputs=stacked(shape), device=self.device, precision=precision)
+        with torch.device("meta"):
+            net = new_model(recipe, self.facts).net
+        weights = sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers()))
+        return replace(backbone, parameters=sum(p.numel() for p in net.parameters()), weights=weights)
 
     @property
     def bytes(self) -> int:

@@ -1,27 +1,27 @@
-"""What is optimised: the denoiser through its loss, with what the loss learns or remembers."""
+"""What is optimised: the model through its loss, with what the loss learns or remembers."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from reverie.denoiser import Denoiser
 from reverie.losses import Loss
+from reverie.models import Model
 from reverie.runs import misfits
 from reverie.training.batches import Batch
 from reverie.training.state import Tensors, optimizer_tensors, restore_optimizer
 
 
 class Objective(nn.Module):
-    """The denoiser, its loss and the loss's memory, so that data parallel wraps them together."""
+    """The model, its loss and the loss's memory, so that data parallel wraps them together."""
 
-    def __init__(self, denoiser: Denoiser, loss: Loss, memory: nn.Module | None = None) -> None:
+    def __init__(self, model: Model, loss: Loss, memory: nn.Module | None = None) -> None:
         super().__init__()
-        self.denoiser, self.loss, self.memory = denoiser, loss, memory
+        self.model, self.loss, self.memory = model, loss, memory
 
     def forward(self, batch: Batch) -> Tensor:
         """The loss (B,) of each example. A `Batch` comes through data parallel as it is, its u on the host."""
-        return self.loss(self.denoiser, batch.x0, batch.u, batch.cond, batch.noise(), self.memory)
+        return self.loss(self.model, batch.x0, batch.u, batch.cond, batch.noise(), self.memory)
 
 
 _OWN, _OPTIMIZER = "memory/", "optimizer/"

@@ -1,23 +1,34 @@
-"""The sheets of samples drawn during training."""
+"""The sheets of samples drawn during training.
+
+Letters in shapes: N samples.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from reverie.data import Examples
 from reverie.denoiser import Denoiser
+from reverie.guiding import helper_of
 from reverie.outputs import write_samples
+from reverie.prompts import of_examples
 from reverie.recipe import Sampling
 from reverie.runs import SAMPLES, Run
 from reverie.schedules import Schedule
 from reverie.synthesis import Request, synthesize
+from reverie.tensors import generator
 
 PREVIEW_STEPS = 50
 """Sampler steps of a sheet, at the most."""
 ROWS = 8
 """Samples of each class on a sheet; the square of it where there are no classes."""
+SHEETS = 7
+"""Keeps the stream of randomness of images that are told apart from others."""
 BATCH = 64
 """Samples at a time, whatever memory is free: on a GPU it shows in the last bits of a sheet."""
 
@@ -29,17 +40,55 @@ def shortened(sampling: Sampling, schedule: Schedule, most: int) -> Sampling:
     return replace(sampling, grid=sampling.grid.with_steps(most))
 
 
-def draw(run: Run, denoiser: Denoiser, step: int, device: torch.device) -> Path:
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Examples from whose images samples are made, by a model that is told one."""
+
+    examples: Examples
+    rows: np.ndarray
+    """(N,), those that were held out."""
+
+    def request(self, run: Run) -> Request:
+        """`ROWS` squared samples, each told all that is known of one of the first examples, which are used in turn."""
+        condition = run.recipe.image_condition
+        assert condition is not None
+        rows = np.resize(self.rows, ROWS * ROWS)
+        x0 = run.space.encode(torch.from_numpy(np.ascontiguousarray(self.examples.items[rows])))
+        image = condition.of(x0, generator(run.recipe.train.seed, SHEETS))
+        return run.request(of_examples(run.vocabulary, self.examples, rows), image)
+
+
+def _request(run: Run, shown: Shown | None) -> Request:
+    """What a sheet shows: `ROWS` samples of each class, or one of each of the run's own prompts, or of images."""
+    if shown is not None and len(shown.rows) and run.recipe.image_condition is not None:
+        return shown.request(run)
+    classes, each = len(run.classes), ROWS if run.facts.image else 100
+    if run.facts.prompts:
+        return run.ask(ROWS * each)
+    kinds = min(classes, ROWS * 4) or ROWS
+    return Request(run.labels_for(each * kinds, list(range(kinds)) if classes else None))
+
+
+def draw(run: Run, denoiser: Denoiser, step: int, device: torch.device, shown: Shown | None = None) -> Path:
     """Write a sheet of samples of `denoiser`, from the same seeds at every step.
+
+    Args:
+        run: whose sheet it is.
+        denoiser: with the averaged weights.
+        step: of training.
+        device: where the denoiser is.
+        shown: what a model that is told an image is told; none unless given.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     facts, sampling = run.facts, shortened(run.recipe.sample, run.schedule, PREVIEW_STEPS)
-    classes = len(run.classes)
-    shown, each = min(classes, ROWS * 4) or ROWS, ROWS if facts.image else 100
-    labels = run.labels_for(each * shown, list(range(shown)) if classes else None)
-    x = synthesize(denoiser, facts.shape, sampling, Request(labels, batch=BATCH), device)
+    request = replace(_request(run, shown), batch=BATCH)
+    helper = helper_of(run, sampling, request, device)
+    x = synthesize(denoiser, facts.shape, sampling, request, device, helper=helper)
     path = run.path / SAMPLES / f"{step:08d}.png"
-    write_samples(path, run.space.decode(x), labels, facts, {"step": step, "seed": 0})
+    about: dict[str, Any] = {"step": step, "seed": 0} | ({"texts": list(request.texts)} if request.texts else {})
+    if run.recipe.image_condition is not None:
+        about["image"] = "none" if request.cond is None or request.cond.image is None else "of held-out examples"
+    write_samples(path, run.space.decode(x), request.labels, facts, about, request.texts, request.names)
     return path

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reverie.digests import digest
 from reverie.recipe import Train
-from reverie.runs import EMA, Run, digest, misfits, network, read_with_metadata, write_tensors
+from reverie.runs import EMA, Run, misfits, new_model, read_with_metadata, write_tensors
 from reverie.training.ema import PowerAverages, parameters
 from reverie.training.profiles import Profile, matched
 from reverie.version import __version__
@@ -119,7 +120,7 @@ def reconstruct(run: Run, length: float, step: int | None = None) -> Reconstruct
     until = min(s.profile.step for s in known if s.profile.step >= target.step)
     used = [s for s in known if s.profile.step <= until]
     found, mismatch = matched([s.profile for s in used], target)
-    net = network(run.recipe, run.facts).net
+    net = new_model(run.recipe, run.facts).net
     sums = {name: torch.zeros(p.shape, dtype=torch.float64) for name, p in parameters(net).items()}
     state: dict[str, Tensor] = {}
     for snapshot, share in zip(used, found.tolist(), strict=True):

@@ -1,6 +1,6 @@
 """Training: `for report in Trainer(run): ...`.
 
-A step reads: batches -> loss of the denoiser -> backward -> optimizer -> average of the weights.
+A step reads: batches -> loss of the model -> backward -> optimizer -> average of the weights.
 Everything random in it is a function of (seed, step), so stopping and resuming change nothing.
 """
 
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from reverie.data import Examples
+from reverie.denoiser import Denoiser
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
 from reverie.training import best, log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
+from reverie.training.accuracy import accuracy
 from reverie.training.batches import DROPOUT, Batch, Batches, hold
 from reverie.training.diagnosis import NonFiniteError, first_non_finite
 from reverie.training.ema import ema_decay
@@ -33,7 +35,7 @@ from reverie.training.report import Report
 from reverie.training.signals import Signals
 from reverie.training.speed import Compiled, advice, arithmetic
 from reverie.training.state import Progress, Saved
-from reverie.training.validation import held_out_loss
+from reverie.training.validation import held_out_loss, told_of
 from reverie.training.watch import Watch
 
 
@@ -115,10 +117,15 @@ class Trainer:
         train = self.recipe.train
         split = self.recipe.data.split(self.examples, train.validation, train.seed)
         self.held_out = split.validation
+        told, balanced = told_of(self.run, self.examples), self.examples.balanced
+        if told is not None:
+            told.ready()
+        samples = self.recipe.kind == "denoiser"  # a guide learns the conditions, and is never without
+        drop, drop_part = (train.drop, train.drop_part) if samples else (0.0, 0.0)
         self.batches = Batches(
             hold(self.examples, self.device), split.train, self.run.space, train.seed, train.batch, train.accumulate,
-            self.accelerator.process_index, self.accelerator.num_processes, self.recipe.labels, train.drop,
-            train.flip, self.device,
+            self.accelerator.process_index, self.accelerator.num_processes, self.recipe.labels, drop,
+            train.flip, self.device, told, drop_part, None if balanced is None else balanced[split.train],
         )  # fmt: skip
         self.feed = Feed(self.batches, train.steps)
 
@@ -357,8 +364,13 @@ class Trainer:
         """`metrics` with the held-out loss of the averaged weights, which gets a line of its own."""
         if not self._main or len(self.held_out) == 0:
             return metrics
-        found = held_out_loss(self.run, self.learner.average, self.examples, self.held_out, self.device)
-        line = {"validation_loss": found.loss, "by_level": list(found.by_level), "t_bounds": list(found.bounds)}
+        average = self.learner.average
+        found = held_out_loss(self.run, average, self.examples, self.held_out, self.device)
+        line: dict[str, object] = {"validation_loss": found.loss}
+        line |= {"by_level": list(found.by_level), "t_bounds": list(found.bounds)}
+        if not isinstance(average, Denoiser):
+            right = accuracy(self.run, average, self.examples, self.held_out, self.device)
+            line |= {} if right is None else right.line()
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
         self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)
         return {**metrics, **line}
@@ -367,7 +379,9 @@ class Trainer:
         """`metrics` with the evaluation of the averaged weights, by all processes, which gets a line of its own."""
         assert self.watch is not None
         step = self.progress.step
-        line = self.watch.take(self.learner.average, step)
+        average = self.learner.average
+        assert isinstance(average, Denoiser)  # nothing else is evaluated
+        line = self.watch.take(average, step)
         self.accelerator.log({f"evaluation_{k}": v for k, v in line["numbers"].items() if v is not None}, step=step)
         if why := line.get("why"):
             self._notes.append(f"step {step} could not be evaluated: {why}")
@@ -383,9 +397,12 @@ class Trainer:
 
     def _draw(self) -> Path | None:
         """A sheet of samples of the averaged weights, from the same seeds every time."""
-        if not self._main:
+        average = self.learner.average
+        if not self._main or not isinstance(average, Denoiser):  # a guide has no samples
             return None
-        return sheets.draw(self.run, self.learner.average, self.progress.step, self.device)
+        return sheets.draw(
+            self.run, average, self.progress.step, self.device, sheets.Shown(self.examples, self.held_out)
+        )
 
     def _snapshot(self) -> None:
         """Store the power-function averages, on the main process.

@@ -14,10 +14,11 @@ from reverie.conditioning import Cond
 from reverie.data import Examples
 from reverie.denoiser import Denoises
 from reverie.losses import Loss
+from reverie.prompts import OfExamples, Place
 from reverie.spaces import Space
 from reverie.synthesis import rows_at_once
 from reverie.tensors import generator
-from reverie.training.batches import VALIDATION, encoded
+from reverie.training.batches import SHOWN, VALIDATION, encoded
 from reverie.training.noise import Draws
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ class Validation:
 
 def validate(
     f: Denoises, loss: Loss, examples: Examples, rows: np.ndarray, space: Space, seed: int, *, labels: bool,
-    batch: int = MOST, device: torch.device | str = "cpu",
+    batch: int = MOST, device: torch.device | str = "cpu", told: OfExamples | None = None,
 ) -> Validation:  # fmt: skip
     """The loss of `f` on up to `EVALUATIONS` pairs of a held-out row and a noise level.
 
-    Every level has as many pairs; rows, levels and noise depend on `seed` alone.
+    Every level has as many pairs; rows, levels and noise depend on `seed` alone. The model is told the labels, where
+    `labels` says so, and what `told` has besides.
     """
     each = MOST
     sums = torch.zeros(LEVELS, dtype=torch.float64)
@@ -65,7 +67,12 @@ def validate(
         for first in range(0, each, batch):
             part = slice(first, first + batch)
             x0, label = encoded(examples, space, chosen[part], device)
-            cond = Cond(label=label) if labels and label is not None else None
+            label = label if labels else None
+            if told is not None:
+                place = Place(first, each, (seed, SHOWN, VALIDATION, 1 + level))
+                cond = told.cond(chosen[part], x0, label, place=place)
+            else:
+                cond = None if label is None else Cond(label=label)
             with torch.no_grad():
                 sums[level] += loss(f, x0, u[part], cond, draws.noise(part)).cpu().double().sum()
     by_level = (sums / each).flip(0)  # u rises as t falls
@@ -76,13 +83,23 @@ def validate(
 def held_out_loss(
     run: Run, f: Denoises, examples: Examples, rows: np.ndarray, device: torch.device | str
 ) -> Validation:
-    """`validate` as a run asks for it, with no more rows at once than a step of its training has memory for."""
+    """`validate` as a run asks for it, with no more rows at once than a step of its training has memory for.
+
+    The loss of an image-text pair is over the rows at hand, so that those of a step are compared.
+    """
     recipe = run.recipe
-    at_once = max(recipe.train.batch, rows_at_once(run.facts.shape, recipe.train.batch, device))
+    at_once = recipe.train.batch
+    if recipe.kind != "pair":
+        at_once = max(at_once, rows_at_once(run.facts.shape, at_once, device))
     return validate(
         f, recipe.loss, examples, rows, run.space, recipe.train.seed, labels=recipe.labels,
-        batch=min(MOST, at_once), device=device,
+        batch=min(MOST, at_once), device=device, told=told_of(run, examples),
     )  # fmt: skip
+
+
+def told_of(run: Run, examples: Examples) -> OfExamples | None:
+    """What the model is told of examples besides their label; None for nothing."""
+    return None if run.vocabulary.plain else run.told(examples)
 
 
 def _floats(values: Tensor) -> tuple[float, ...]:

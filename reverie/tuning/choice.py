@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from reverie import config
 from reverie.grids import Tuned
+from reverie.guidance import ClassifierFreeGuide, Guide
 from reverie.samplers import Sampler, Weighed
 from reverie.samplers.weighed import angles
 from reverie.tensors import host
@@ -41,9 +42,22 @@ class Choice:
         return f"the grid is {self.sampling.grid.kind}, not a tuned one: {self.why}"
 
 
-def effective_guidance(run: Run, guidance: float) -> float:
-    """1 where there are no classes, as nothing is guided there."""
-    return guidance if run.classes else 1.0
+def effective_guidance(run: Run, sampling: Sampling) -> float:
+    """The scale, or 1 where nothing is guided."""
+    return sampling.guidance if _is_guided(run, sampling) else 1.0
+
+
+def effective_guide(run: Run, sampling: Sampling) -> Guide | None:
+    """None where nothing is guided, or where the guide is what there is without one."""
+    own = sampling.guide != ClassifierFreeGuide() and _is_guided(run, sampling)
+    return sampling.guide if own else None
+
+
+def _is_guided(run: Run, sampling: Sampling) -> bool:
+    """Whether the scale does something, and the model is told what it could be guided by, or another one leads."""
+    guide = sampling.guide
+    none, other = (1.0, False) if guide is None else (guide.neutral, bool(guide.needs))
+    return sampling.guidance != none and (other or bool(run.vocabulary.parts))
 
 
 def choose(run: Run, sampling: Sampling) -> Choice:
@@ -53,8 +67,8 @@ def choose(run: Run, sampling: Sampling) -> Choice:
 
     It makes as many steps as the grid of `sampling`. That stays, and the choice says why, where the file
     is damaged, where the weights are not those it was fitted to, and where other settings were tuned
-    but not these. A grid fitted with another guidance serves within a factor of `NEAR`, which is said. A
-    sampler that draws noise has no tuned grid, and nothing is said.
+    but not these, another guide or another threshold among them. A grid fitted with another scale of guidance
+    serves within a factor of `NEAR`, which is said. A sampler that draws noise has no tuned grid, and nothing is said.
     """
     if not (run.path / FILE).is_file() or not sampling.sampler.deterministic:
         return Choice(sampling)
@@ -62,7 +76,7 @@ def choose(run: Run, sampling: Sampling) -> Choice:
         tuning = _fitting(run, sampling)
     except ValueError as error:
         return Choice(sampling, why=str(error))
-    steps, asked = len(sampling.grid(run.schedule)) - 1, effective_guidance(run, sampling.guidance)
+    steps, asked = len(sampling.grid(run.schedule)) - 1, effective_guidance(run, sampling)
     why = "" if tuning.guidance == asked else f"the grid was tuned with {_other_guidance(run, [tuning], sampling)}"
     grid = grid_of(tuning, steps)
     sampler = sampling.sampler if why else sampler_of(tuning, steps)
@@ -97,13 +111,21 @@ def _fitting(run: Run, sampling: Sampling) -> Tuning:
         raise ValueError(
             f"{run.path / FILE} was fitted to other weights than the run has now; `{command}` fits one to these"
         )
+    guide = effective_guide(run, sampling)
+    alike = [t for t in present if t.guide == guide and t.threshold == sampling.threshold]
+    if not alike:
+        raise ValueError(
+            f"{run.path / FILE} was fitted {_denoised(present[-1].guide, present[-1].threshold)}, and these samples "
+            f"are drawn {_denoised(guide, sampling.threshold)}, which is another denoiser"
+        )
+    present = alike
     asked = _named(sampling.sampler.kind, sampling.clip)
     of_sampler = [t for t in present if t.sampler == sampling.sampler and t.clip == sampling.clip]
     if not of_sampler:
         known = " and ".join(dict.fromkeys(_settings(t) for t in present))
         same = " with other settings" if asked in {_settings(t) for t in present} else ""
         raise ValueError(f"it was fitted for {known}{same}, not for {asked}; `{command}` fits one")
-    guidance = effective_guidance(run, sampling.guidance)
+    guidance = effective_guidance(run, sampling)
     nearest = min(reversed(of_sampler), key=lambda t: _apart(t.guidance, guidance))
     if _apart(nearest.guidance, guidance) > math.log(NEAR):
         raise ValueError(f"it was fitted with {_other_guidance(run, of_sampler, sampling)}")
@@ -125,7 +147,7 @@ def words_for(run: Run, sampling: Sampling) -> list[str]:
         default, chosen = config.to_data(plain), config.to_data(sampler)
         words = ["--sampler", sampler.kind]
         words += [f"sampler.{key}={value}" for key, value in chosen.items() if value != default[key]]
-    if run.classes and sampling.guidance != own.guidance:
+    if run.vocabulary.parts and sampling.guidance != own.guidance:
         words += ["--guidance", f"{sampling.guidance:g}"]
     if sampling.clip != own.clip:
         words.append(f"clip={str(sampling.clip).lower()}")
@@ -134,7 +156,7 @@ def words_for(run: Run, sampling: Sampling) -> list[str]:
 
 def _other_guidance(run: Run, tunings: Sequence[Tuning], sampling: Sampling) -> str:
     known = ", ".join(f"{g:g}" for g in sorted({t.guidance for t in tunings}))
-    asked = effective_guidance(run, sampling.guidance)
+    asked = effective_guidance(run, sampling)
     command = " ".join(("reverie", "tune", str(run.path), *words_for(run, sampling)))
     return f"guidance {known}, not {asked:g}; `{command}` fits one"
 
@@ -175,5 +197,20 @@ def _named(sampler: str, clip: bool) -> str:
     return f"{sampler}, clipped" if clip else sampler
 
 
+def _denoised(guide: Guide | None, threshold: float) -> str:
+    """By what else the denoiser is another one, in words."""
+    by = "classifier-free guidance" if guide is None else f"guide.kind={guide.kind}"
+    if guide is not None:
+        by += "".join(f" guide.{f.name}={getattr(guide, f.name)}" for f in fields(guide) if _changed(guide, f))
+    return f"with {by} and {f'threshold={threshold:g}' if threshold else 'no threshold'}"
+
+
+def _changed(guide: Guide, field: Field[Any]) -> bool:
+    """Whether a setting is not its default."""
+    return getattr(guide, field.name) != field.default
+
+
 def _settings(tuning: Tuning) -> str:
-    return _named(tuning.sampler.kind, tuning.clip)
+    named = _named(tuning.sampler.kind, tuning.clip)
+    special = tuning.guide is not None or tuning.threshold
+    return f"{named}, {_denoised(tuning.guide, tuning.threshold)}" if special else named

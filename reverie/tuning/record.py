@@ -1,6 +1,6 @@
 """tuned.json of a run folder: the grids fitted to its model, and how far each is from the exact solution.
 
-One entry for each model (by the hash of its weights), sampler with its settings, guidance and clipping;
+One entry for each model (by the hash of its weights), sampler with its settings, guidance, clipping and threshold;
 in it, one for each number of evaluations. An entry of weights that are the model's no longer stays: it
 holds again when they come back, as after `reverie ema`.
 """
@@ -19,6 +19,7 @@ from reverie.config import Plain
 from reverie.files import write_json
 from reverie.fitting import Error
 from reverie.grids import checked_times
+from reverie.guidance import Guide
 from reverie.samplers import Sampler
 from reverie.samplers.weighed import check_rows
 from reverie.schedules import Schedule
@@ -67,7 +68,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Tuning:
-    """The grids for one model, sampler, guidance and clipping."""
+    """The grids for one model, sampler, guidance, clipping and threshold."""
 
     model: str
     """SHA-256 of the weights."""
@@ -76,6 +77,10 @@ class Tuning:
     clip: bool
     schedule: Schedule
     counts: tuple[Count, ...] = ()
+    guide: Guide | None = None
+    """As `Sampling.guide`; None also where the scale guides nothing."""
+    threshold: float = 0.0
+    """As `Sampling.threshold`."""
 
     def same(self, other: Tuning) -> bool:
         """Whether both are of the same model and settings."""
@@ -93,7 +98,8 @@ def model_of(run: Run) -> str:
     Raises:
         ValueError: the file is missing, or its beginning is damaged.
     """
-    from reverie.runs import digest, read_metadata, read_tensors
+    from reverie.digests import digest
+    from reverie.runs import read_metadata, read_tensors
 
     path = run.file
     return read_metadata(path).get("sha256") or digest(read_tensors(path))
@@ -132,8 +138,15 @@ def write(folder: Path, tunings: Sequence[Tuning]) -> Path:
         OSError: the folder cannot be written.
     """
     path = folder / FILE
-    write_json(path, {"format": FORMAT, "tunings": [config.to_data(t) for t in tunings]})
+    write_json(path, {"format": FORMAT, "tunings": [_plain(t) for t in tunings]})
     return path
+
+
+def _plain(tuning: Tuning) -> Plain:
+    """What is written of one: a guide and a threshold only where there are any, which older versions do not know."""
+    data = _table(config.to_data(tuning), FILE)
+    left_out = {"guide": None, "threshold": 0.0}
+    return {key: value for key, value in data.items() if key not in left_out or value != left_out[key]}
 
 
 def set_aside(folder: Path) -> Path:

@@ -24,9 +24,9 @@ from reverie.prediction import Prediction
 from reverie.runs import Run
 from reverie.samplers import Sampler
 from reverie.sampling import prior
-from reverie.synthesis import Notice, condition, guided, rows_at_once
+from reverie.synthesis import Notice, guided, rows_at_once
 from reverie.tensors import count, host, streams
-from reverie.tuning.choice import effective_guidance, tuned
+from reverie.tuning.choice import effective_guidance, effective_guide, tuned
 from reverie.tuning.cost import steps_within
 from reverie.tuning.judging import Judged, judge, standard_grids, steps_to_judge
 from reverie.tuning.record import Count, Damaged, Tuning, model_of, read, set_aside, write
@@ -154,18 +154,20 @@ class _Tuning:
     def __init__(self, run: Run, settings: Settings, on_progress: OnProgress, notice: Notice) -> None:
         self.began = time.perf_counter()
         self.run, self.settings, self.on_progress, self.notice = run, settings, on_progress, notice
-        if settings.guidance not in (None, 1) and not run.classes:
+        if settings.guidance not in (None, 1) and not run.vocabulary.parts:
             raise ValueError(f"{run.path} was trained without classes, so nothing is guided; leave guidance out")
         own, self.start = run.recipe.sample, _start(run)
-        guidance = effective_guidance(run, own.guidance if settings.guidance is None else settings.guidance)
+        scale = own.guidance if settings.guidance is None else settings.guidance
         clip = own.clip if settings.clip is None else settings.clip
-        self.sampling = replace(own, sampler=_sampler(run, settings.sampler), guidance=guidance, clip=clip)
+        made = replace(own, sampler=_sampler(run, settings.sampler), guidance=scale, clip=clip)
+        self.sampling = replace(made, guidance=effective_guidance(run, made), guide=effective_guide(run, made))
         self.sampling.check(run.space)
         self.counts = sorted({(cost, steps) for _, cost, steps in planned(run, settings)})
         denoiser, shape = run.denoiser, run.facts.shape
         self.model = model_of(run)
         self.device = next(denoiser.parameters()).device
         self.n = settings.n or max(16, min(256, 1024 // count(shape)))
+        self.asked = run.ask(2 * self.n)
         rows = min(self.n, rows_at_once(shape, self.n, self.device))
         self.f = guided(FixedRows(denoiser, rows), self.sampling)
 
@@ -203,14 +205,15 @@ class _Tuning:
 
     def _empty(self) -> Tuning:
         s = self.sampling
-        return Tuning(self.model, s.sampler, s.guidance, s.clip, self.run.schedule)
+        return Tuning(
+            self.model, s.sampler, s.guidance, s.clip, self.run.schedule, guide=s.guide, threshold=s.threshold
+        )
 
     def _examples(self, first: int) -> tuple[Tensor, Cond | None]:
         """Noise (B, ...) of variance 1 and condition of examples `first` and after."""
         noise = streams([(self.settings.seed, first + i, NOISE) for i in range(self.n)])
-        labels = self.run.labels_for(first + self.n, None)[first:]
         like = torch.empty(self.n, *self.run.facts.shape, device=self.device)
-        return noise(like), condition(labels, self.device)
+        return noise(like), self.asked.condition(slice(first, first + self.n), self.device)
 
     def _at(self, t: Tensor | float, noise: Tensor) -> Tensor:
         return prior(self.f.schedule, t, noise, lambda like: noise)

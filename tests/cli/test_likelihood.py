@@ -15,6 +15,7 @@ from toys import MLP, SHORT, cli, copied, hashes, trained
 
 from reverie.evaluation.likelihood import Settings, measure
 from reverie.evaluation.likelihood.chosen import choose
+from reverie.evaluation.likelihood.measure import _Measurement
 from reverie.exact import Gaussian
 from reverie.likelihood import dequantised
 from reverie.recipe import compose
@@ -359,3 +360,19 @@ def test_data_that_have_changed(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((30, 3), np.float32))
     with pytest.raises(ValueError, match="the data have changed"):
         choose(run, Settings(), None)
+
+
+def test_an_example_has_the_same_mask_in_every_batch():
+    """A model told masks is measured told those of the examples, each by chance of its own."""
+    run = load(trained("image_condition.kind=masked"))
+    seen = {}
+    for n, batch in ((7, 3), (5, 64)):
+        settings = Settings(n=n, batch=batch, seed=2)
+        part = _Measurement(run, settings, None)
+        part.at_once = batch
+        rows, _, cond = part._padded(part.chosen.rows[-5:])
+        assert cond.image.shape == (batch, 2, 8, 8)
+        assert part._protocol()["image"] == "of the example"
+        for row, image in zip(rows.tolist(), cond.image, strict=True):
+            assert torch.equal(seen.setdefault(row, image), image)
+    assert len({image[1].numpy().tobytes() for image in seen.values()}) > 3

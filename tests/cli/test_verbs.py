@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import typer.main
 from PIL import Image
+from told import untrained
 from toys import DIT, MLP, SHORT, TOY, cli, copied, hashes, toy, trained
 
 import reverie
@@ -44,13 +45,20 @@ def photos(folder, count=6, size=12, classes=("a", "b"), seed=0):
     return folder
 
 
-def staged(folder):
+def staged(folder, line):
     """What the examples speak of besides my-photos."""
     copied(folder / "runs" / "digits")
+    if "runs/digits-classifier" in line:
+        copied(folder / "runs" / "digits-classifier", "kind=classifier")
+    if "runs/emoji" in line:
+        untrained(folder / "runs" / "emoji", ("noto", "twemoji"))
+        (folder / "wishes.txt").write_text("red heart\n\nsleeping cat\n")
     copied(folder / "runs" / "digits-long", "train.lr=0.01")
     photos(folder / "samples", 12, 70, seed=1)
     photos(folder / "photos", 12, 70, ("train", "test"))
     random = np.random.default_rng(1)
+    for name, size in (("digit", 8), ("mask", 8), ("small", 4)):
+        Image.fromarray(255 * random.integers(0, 2, (size, size), np.uint8)).save(folder / f"{name}.png")
     for name in ("samples", "training", "held_out"):
         np.savez(folder / f"{name}.npz", random.standard_normal((80, 3)).astype(np.float32))
 
@@ -90,8 +98,11 @@ def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVERIE_CACHE", str(tmp_path / "cache"))
     photos(tmp_path / "my-photos", size=70)
+    if "my-captioned-photos" in line:
+        for path in photos(tmp_path / "my-captioned-photos").rglob("*.png"):
+            path.with_suffix(".txt").write_text(f"a photo of {path.parent.name}")
     if not line.startswith("reverie train"):
-        staged(tmp_path)
+        staged(tmp_path, line)
     command, _, target = line.partition(" > ")
     words = shlex.split(command)[1:]
     parsed = COMMANDS[words[0]].make_context(words[0], words[1:])
@@ -99,6 +110,7 @@ def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
         assert composed(parsed.params["words"])[0].data.kind == "fashion"
         return
     cheap = {"train": [*MLP, *SHORT, "train.steps=2"], "sample": ["-n", "12", "--steps", "2"]}
+    cheap |= {"edit": ["-n", "3", "--steps", "2"]}
     cheap |= {"doctor": ["--only", "notations"], "likelihood": ["-n", "8"]}
     cheap |= {"evaluate": ["-n", "30"]} if "runs/digits" in words else {}
     cheap |= {"tune": ["-n", "4", "--reference", "12", "--seconds", "1"]}

@@ -118,6 +118,43 @@ def test_an_array_split_marks_the_official_test_set(tmp_path):
     assert saved(tmp_path, x=np.eye(4), split=marks).load().held_out.tolist() == [1, 3]
 
 
+@pytest.mark.parametrize("name", ["text", "Texts", "captions"])
+def test_an_array_of_texts_is_captions(tmp_path, name):
+    texts = np.array([" a cat", "猫 🐈", "ein Hund", "x"])
+    found = saved(tmp_path, x=np.eye(4), **{name: texts}).load()
+    assert found.texts == ("a cat", "猫 🐈", "ein Hund", "x")
+    assert found.troubles == ()
+    found = saved(tmp_path, x=np.eye(4), **{name: np.array(["ok", "", "ok", "x"])}).load()
+    assert found.texts == ("ok", "", "ok", "x")
+    assert [(s.path, s.reason) for s in found.troubles] == [("#1", "holds an empty caption")]
+
+
+def test_an_array_that_cannot_be_captions_is_named_and_strictly_refused(tmp_path):
+    data = saved(tmp_path, x=np.eye(4), text=np.zeros((4, 7), int))
+    found = data.load()
+    assert found.texts == ()
+    assert found.troubles[0].reason == "holds int64 (4, 7) where 4 texts would be captions"
+    with pytest.raises(ValueError, match=r"1 trouble .*a\.npz, the first: array 'text': holds int64"):
+        Arrays(data.path, strict=True).load()
+    assert Arrays(data.path, strict=True, attributes=("text",)).load().attributes[0].values.shape == (4, 7)
+    bad = saved(tmp_path, x=np.eye(2), text=np.array([b"\xff", b"caf\xc3\xa9"])).load()
+    assert bad.texts == ("", "café")
+    assert [(s.path, s.reason) for s in bad.troubles] == [("#0 line 1", "not UTF-8 (byte 0xff)")]
+
+
+def test_arrays_are_attributes_only_when_they_are_asked_for(tmp_path):
+    data = saved(tmp_path, x=np.eye(3), age=np.array([1, 2, 5]), style=np.array(["b", "a", ""]), z=np.ones((3, 2)))
+    assert data.load().attributes == ()
+    style, z, age = Arrays(data.path, attributes=("style", "z", "age")).load().attributes
+    assert (style.name, style.classes, style.values.tolist()) == ("style", ("a", "b"), [1, 0, -1])
+    assert (z.name, z.values.tolist()) == ("z", [[1.0, 1.0]] * 3)
+    assert (age.name, age.values.tolist()) == ("age", [[1.0], [2.0], [5.0]])
+    with pytest.raises(ValueError, match=r"no array 'size' for data\.attributes; it has x"):
+        Arrays(data.path, attributes=("size",)).load()
+    with pytest.raises(ValueError, match="twice: age, age"):
+        Arrays(data.path, attributes=("age", "age")).load()
+
+
 def test_objects_are_never_unpickled(tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -79,6 +79,46 @@ def test_a_changed_file_a_new_file_and_other_settings_are_decoded_anew(photos):
     assert load(root, channels=1).shape == (1, 8, 6)
 
 
+def test_captions_are_read_anew_and_pixels_are_not(photos, cache, monkeypatch):
+    root, made = photos
+    assert load(root).texts == ()
+    monkeypatch.setattr(Image, "open", lambda *args, **options: pytest.fail("an image was opened"))
+    names = sorted(made)
+    rows = [{"file_name": n, "text": f"a {n[0]}", "label": n[0], "place": [i, 1]} for i, n in enumerate(names)]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = load(root)
+    assert found.texts == tuple(f"a {n[0]}" for n in found.sources)
+    label, place = found.attributes
+    assert (label.name, label.classes, label.values.tolist()) == ("label", found.classes, found.labels.tolist())
+    assert place.values.tolist() == [[i, 1] for i in range(12)]
+    rows[3]["text"] = "another"
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    again = load(root)
+    assert [i for i, texts in enumerate(zip(found.texts, again.texts, strict=True)) if len(set(texts)) > 1] == [3]
+    assert np.array_equal(found.items, again.items)
+    assert len(list((cache / "images").glob("*.npy"))) == 1
+
+
+def test_captions_follow_their_images_past_damaged_ones(photos, caplog):
+    root, made = photos
+    names = [*sorted(made), "b/bad.png"]
+    (root / "b" / "bad.png").write_bytes(b"")
+    rows = [json.dumps({"file_name": name, "text": name}) for name in names]
+    (root / "metadata.jsonl").write_text("\n".join(rows))
+    found = load(root, strict=True)
+    assert found.texts == found.sources
+    assert found.troubles == ()
+    rows[3] = "{"
+    (root / "metadata.jsonl").write_text("\n".join(rows))
+    caplog.clear()
+    found = load(root)
+    assert [s.path for s in found.troubles] == ["metadata.jsonl line 4", names[3]]
+    assert found.texts[3] == ""
+    assert [r.getMessage()[:10] for r in caplog.records] == ["skipped 1 ", "2 troubles"]
+    with pytest.raises(ValueError, match=r"2 troubles .* line 4: no JSON"):
+        load(root, strict=True)
+
+
 @pytest.mark.parametrize("damage", ["truncate", "flip", "header", "json", "short-json", "no-json"])
 def test_a_damaged_cache_is_built_again(photos, cache, damage, caplog):
     root, _ = photos
@@ -375,7 +415,9 @@ def test_resolve(photos, monkeypatch, text):
 
 
 def test_resolve_says_what_is_possible(tmp_path):
-    with pytest.raises(ValueError, match=r"no data 'digit'; data is one of .*digits, fashion, .*did you mean 'digits'"):
+    with pytest.raises(
+        ValueError, match=r"no data 'digit'; data is one of .*digits, .*fashion, .*did you mean 'digits'"
+    ):
         resolve("digit")
     write(tmp_path / "pictures" / "a.png", GREY)
     with pytest.raises(ValueError, match=r"did you mean '.*/pictures'"):

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from reverie.config import from_data, registered, to_data
-from reverie.data import Arrays, Data, Digits, Examples, Folder, contact_sheet, look
+from reverie.data import Arrays, Attribute, Data, Digits, Examples, Folder, Skipped, captioned, contact_sheet, look
+from reverie.data.columns import LeftOut, kind
 
 
 def saved(tmp_path, **arrays):
@@ -79,6 +80,53 @@ def test_contact_sheet_shows_the_whole_range_of_the_data_and_reduces_large_image
     big = Examples(np.zeros((1, 3, 512, 256), np.uint8), image=True)
     contact_sheet(big, tmp_path / "b.png")
     assert Image.open(tmp_path / "b.png").size == (64 + 8, 128 + 8)
+
+
+def told(**values):
+    items = np.arange(8, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 16, 16), np.uint8)
+    return Examples(items, image=True, **values)
+
+
+def test_captions_and_attributes_are_told(tmp_path):
+    numbers = np.array([[0, 1], [4, 3], [np.nan] * 2, *[[2, 2]] * 5], np.float32)
+    examples = told(
+        texts=("one", "", "a b c", "a b", "one", "\x1b[31m" + "x" * 90, "", "猫"),
+        attributes=(kind("style", ["a", "b", None, *"bbbbb"]), Attribute("place", numbers)),
+        troubles=(Skipped("b.txt line 2", "not UTF-8"), LeftOut("column 'id'", "free text")),
+    )
+    found = look(Digits(), examples=examples)
+    assert found.captions.line() == ('6 of 1 to 3 words, median 1; 2 without; such as "one", "a b", "猫"')
+    assert found.lines()[-5:] == [
+        "captions    " + found.captions.line(),
+        "attribute   style: 2 classes, a (1), b (6); 1 unknown",
+        "attribute   place: 2 numbers, 0 to 4, mean 2; 1 unknown",
+        "left out    column 'id': free text",
+        "troubles    1: b.txt line 2: not UTF-8",
+    ]
+    only = look(Digits(), examples=told(texts=("\x1b[31m" + "x" * 90,) * 8)).captions.line()
+    assert only == f'8 of 1 to 1 words, median 1; such as "[31m{"x" * 53}..."'
+    assert look(Digits(), examples=told()).lines()[-1] == "captions    none"
+
+
+def test_captions_stand_under_their_pictures(tmp_path):
+    items = np.full((2, 3, 64, 64), 200, np.uint8)
+    contact_sheet(Examples(items, image=True, texts=("red heart", "")), tmp_path / "a.png")
+    seen = np.asarray(Image.open(tmp_path / "a.png"))
+    assert seen.shape == (4 + 128 + 44 + 4, 4 + 2 * 132, 3)
+    assert (seen[4:132, 4:132] == 200).all()
+    below = seen[132:176]
+    assert (below[:, 4:132] < 128).any()
+    assert (below[:, 136:] == 255).all()
+
+
+@pytest.mark.parametrize("text", ["one two three four five six seven", "x" * 300, "a b " * 30_000, "猫" * 40, "", "a"])
+def test_a_caption_is_broken_to_fit_and_loses_only_its_end(text):
+    font = captioned._font()
+    found = captioned.lines(text, 120, font)
+    assert len(found) <= captioned.LINES
+    assert all(font.getlength(line) <= 120 for line in found)
+    whole, shown = "".join(text.split()), "".join("".join(found).split())
+    assert whole == shown or (shown.endswith("...") and whole.startswith(shown[:-3]) and len(shown) > 20)
 
 
 @pytest.mark.parametrize("shape", [(40, 1), (40, 2), (40, 7), (40, 100), (40, 2, 50), (40, 2, 5, 5)])

@@ -24,6 +24,7 @@ from reverie.evaluation.subject import Subject
 from reverie.evaluation.team import Team, one_thread
 from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, Heun
+from reverie.synthesis import Request
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_two_processes_draw_the_samples_of_one(run, monkeypatch):
     labels, shares = tuple(i % 10 for i in range(600)), {}
 
     def drawn(team):
-        return draw(run.denoiser, run.space, run.facts.shape, labels, run.settings(), 2, team=team)
+        return draw(run.denoiser, run.space, run.facts.shape, Request(tuple(labels), 2), run.settings(), team=team)
 
     whole = drawn(Team())
     monkeypatch.setattr(Team, "_joined", lambda self, mine, n, failed: shares.update({self.index: mine}) or mine)

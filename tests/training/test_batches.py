@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from reverie.data import Examples
+from reverie.data import Attribute, Examples
+from reverie.image_conditions import Masked
+from reverie.prompts import Known, OfExamples, Vocabulary
 from reverie.spaces import Pixels
 from reverie.training.batches import Batches
 
@@ -126,3 +128,82 @@ def test_a_step_larger_than_the_data():
     seen = drawn(batches(batch=50), 2)
     assert sorted(seen[: len(ROWS)]) == ROWS.tolist()
     assert np.bincount(seen, minlength=N)[ROWS].max() <= -(-100 // len(ROWS)) + 1
+
+
+STYLE = np.arange(N) % 4 - 1
+
+
+def told(**changes):
+    """Of examples with a class, an attribute of which every fourth is unknown, and an image."""
+    own = Examples(ITEMS, LABELS, ("a", "b", "c"), image=True, attributes=(Attribute("style", STYLE, ("x", "y", "z")),))
+    known = {"classes": own.classes, "attributes": (Known("style", ("x", "y", "z")),), "image": Masked(), **changes}
+    return OfExamples(Vocabulary(own.shape, **known), own)
+
+
+@pytest.mark.parametrize(("batch", "parts", "world"), [(4, 1, 3), (2, 3, 2), (1, 1, 12)])
+def test_however_a_step_is_divided_it_is_told_the_same(batch, parts, world):
+    settings = {"told": told(), "drop": 0.3, "drop_part": 0.4, "flip": True}
+    split = [batches(batch=batch, parts=parts, world=world, rank=r, **settings) for r in range(world)]
+    for step in (0, 5):
+        (one,) = batches(batch=12, **settings).step(step)
+        pieces = [made.step(step) for made in split]
+        ordered = [pieces[r][p].cond for p in range(parts) for r in range(world)]
+        for name in ("label", "vector", "image", "drop"):
+            assert torch.equal(torch.cat([getattr(cond, name) for cond in ordered]), getattr(one.cond, name))
+
+
+def test_what_is_told_leaves_times_noise_and_pictures_as_they_are():
+    plain, more = (batches(drop=0.3, flip=True, drop_part=0.5, told=of).step(3)[0] for of in (None, told()))
+    for name in ("x0", "u"):
+        assert torch.equal(getattr(plain, name), getattr(more, name))
+    assert torch.equal(eps(plain), eps(more))
+    assert torch.equal(plain.cond.label, more.cond.label)
+    assert bool((more.cond.drop | ~plain.cond.drop[:, None]).all())
+
+
+def test_a_picture_is_told_as_it_is_seen():
+    for step in range(20):
+        (batch,) = batches(flip=True, told=told()).step(step)
+        picture, known = batch.cond.image[:, :-1], batch.cond.image[:, -1:]
+        assert torch.equal(picture, torch.where(known > 0, batch.x0, 0.0))
+
+
+def test_parts_are_hidden_at_the_given_rates():
+    """Each apart with p besides all of them with d, 1 - (1 - p)(1 - d) in all, independently of each other."""
+    made = batches(batch=100, drop=0.2, drop_part=0.3, told=told(attributes=()))
+    drop = torch.cat([made.step(s)[0].cond.drop for s in range(100)]).double()
+    one, both, n = 1 - 0.7 * 0.8, 0.2 + 0.8 * 0.3**2, len(drop)
+    assert drop[:, 1:3].eq(drop[:, 1:2]).all()  # neither is told: no more than altogether
+    for part, rate in ((0, one), (3, one), (1, 0.2)):
+        assert float(drop[:, part].mean()) == pytest.approx(rate, abs=4.5 * (rate * (1 - rate) / n) ** 0.5)
+    assert float((drop[:, 0] * drop[:, 3]).mean()) == pytest.approx(both, abs=4.5 * (both * (1 - both) / n) ** 0.5)
+
+
+def test_an_attribute_that_is_not_known_is_hidden():
+    made = batches(told=told(image=None))
+    rows = drawn(made, 10)
+    drop = torch.cat([made.step(s)[0].cond.drop for s in range(10)])
+    assert drop[:, 1].tolist() == (STYLE[rows] < 0).tolist()
+    assert not drop[:, [0, 2, 3]].any()
+
+
+BALANCED = np.array([i % 7 if i < 18 else 7 for i in range(N)])
+
+
+def test_a_balanced_epoch_has_one_of_each_number():
+    """Drawn evenly from its members, anew in each epoch, in an order of its own."""
+    epochs = np.array(drawn(batches(batch=8, balanced=BALANCED[ROWS]), 1000)).reshape(-1, 8)
+    assert all(sorted(BALANCED[epoch]) == list(range(8)) for epoch in epochs)
+    assert len({tuple(BALANCED[epoch]) for epoch in epochs}) > 950  # of 40320 orders
+    for i in ROWS:
+        share = 1 / int((BALANCED[ROWS] == BALANCED[i]).sum())
+        assert (epochs == i).sum() / 1000 == pytest.approx(share, abs=5 * (share * (1 - share) / 1000) ** 0.5)
+
+
+def test_a_balanced_epoch_is_the_same_however_it_is_divided():
+    whole = drawn(batches(batch=12, balanced=BALANCED[ROWS]), 9)
+    split = [batches(batch=2, parts=2, world=3, rank=r, balanced=BALANCED[ROWS]) for r in range(3)]
+    for step in (8, 2):
+        pieces = [made.step(step) for made in split]
+        ordered = [Pixels().decode(pieces[r][p].x0)[:, 0, 0, 0] for p in range(2) for r in range(3)]
+        assert torch.cat(ordered).tolist() == whole[12 * step : 12 * step + 12]

@@ -89,12 +89,12 @@ def test_a_line_at_every_interval_and_at_the_last_step():
 def test_the_numbers_are_those_of_an_evaluation_of_the_saved_average():
     run = load(trained(*WATCHED))
     real, settings = of_run(run, 96, 24, 0), Settings((from_text("pixels"),), from_names("sliced_wasserstein,mmd"))
-    labels = Subject(run, run.settings(), 24).beside(real.train).classes()
+    request = Subject(run, run.settings(), 24).beside(real.train).request()
     denoiser = network(run.recipe, run.facts).eval()
     for line in evaluations(run.path):
         fill(denoiser, read(run.path / "state" / f"{line['step']:08d}").files["average.safetensors"], run.path)
-        items = draw(denoiser, run.space, run.facts.shape, labels, run.recipe.sample)
-        found = evaluate(as_collection(run, items, labels), real.train, settings, real.held_out)
+        items = draw(denoiser, run.space, run.facts.shape, request, run.recipe.sample)
+        found = evaluate(as_collection(run, items, request), real.train, settings, real.held_out)
         own = found.number("sliced_wasserstein")
         assert (line["value"], line["error"], line["floor"]) == (own.value, own.error, own.floor)
         assert line["numbers"] == {n.name: n.value for n in found.numbers}

@@ -139,8 +139,8 @@ class Watching:
             note(f"{step} {digest(f.net.state_dict())}")
             return take(watch, f, step)
 
-        def drawing_some(*args):
-            x = synthesize(*args)
+        def drawing_some(*args, helper):
+            x = synthesize(*args, helper=helper)
             note(f"drawn {len(x)}")
             return x
 

@@ -281,7 +281,7 @@ def test_what_is_no_parameter_is_that_of_the_newest_snapshot(tmp_path, monkeypat
     with pytest.raises(ValueError, match=r"another network: count is not in the network.*Remove it"):
         reconstruct(run, 0.05)
     net.register_buffer("count", torch.tensor(0))
-    monkeypatch.setattr("reverie.training.snapshots.network", lambda recipe, facts: SimpleNamespace(net=net))
+    monkeypatch.setattr("reverie.training.snapshots.new_model", lambda recipe, facts: SimpleNamespace(net=net))
     assert int(reconstruct(run, 0.05).weights["count"]) == 12
     assert int(reconstruct(run, 0.05, 6).weights["count"]) == 6
 

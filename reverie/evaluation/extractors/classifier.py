@@ -20,11 +20,12 @@ from reverie import config
 from reverie.config import Plain
 from reverie.data import Examples, groups, split
 from reverie.data import cache as images
+from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.extractors.learning import WIDTH, Net, drawn, train
 from reverie.evaluation.team import one_thread
-from reverie.runs import digest, read_with_metadata, write_tensors
+from reverie.runs import read_with_metadata, write_tensors
 from reverie.tensors import non_finite
 
 VERSION = 1

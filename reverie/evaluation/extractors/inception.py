@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.config import Plain
+from reverie.digests import digest
 from reverie.evaluation.extractors.base import Opened
 from reverie.evaluation.extractors.preparing import Preparation, bilinear, tensorflow
-from reverie.runs import digest, misfits
+from reverie.runs import misfits
 
 WIDTH = 2048
 

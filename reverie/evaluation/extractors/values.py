@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.team import one_thread
-from reverie.runs import digest
 
 ROWS = 4096
 """How many examples are held in float64 at a time."""

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from reverie import config
 from reverie.config import Plain
+from reverie.digests import digest
 from reverie.evaluation.extractors.base import Opened
 from reverie.evaluation.extractors.preparing import Preparation, Resize, Triple, bicubic, bilinear
-from reverie.runs import digest
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -14,6 +14,7 @@ import numpy as np
 from reverie import config
 from reverie.data import Data, Examples, resolve
 from reverie.evaluation.likelihood.figures import Settings
+from reverie.prompts import OfExamples
 from reverie.runs import Run, check_data
 
 CHOSEN = 3
@@ -32,6 +33,8 @@ class Chosen:
     """(N,), what the model is told of each row of `examples`."""
     source: str
     split: str
+    told: OfExamples | None = None
+    """What else it is told of them; None for nothing."""
 
 
 def choose(run: Run, settings: Settings, data: Data | str | None) -> Chosen:
@@ -57,7 +60,8 @@ def choose(run: Run, settings: Settings, data: Data | str | None) -> Chosen:
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence((settings.seed, CHOSEN, len(rows)))))
     taken_rows = rows[random.permutation(len(rows))[: settings.n]]
     labels = _labels(run, settings, examples)
-    return Chosen(examples, taken_rows, len(rows), labels, "its own" if data is None else str(data), split)
+    told = run.told(examples) if own and settings.label != "none" and not run.vocabulary.plain else None
+    return Chosen(examples, taken_rows, len(rows), labels, "its own" if data is None else str(data), split, told)
 
 
 def source_of(run: Run, data: Data | str | None) -> Data:

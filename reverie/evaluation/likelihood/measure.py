@@ -34,7 +34,7 @@ from reverie.grids import Grid, Knots, LogSNR
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
 from reverie.runs import Run, read_metadata
 from reverie.synthesis import rows_at_once
-from reverie.tensors import Streams, count, host, streams
+from reverie.tensors import Streams, count, generator, host, streams
 from reverie.version import __version__
 
 STEPS = 256
@@ -45,7 +45,7 @@ PROBES = 4
 """Random probes above that: many examples average out what few probes leave."""
 LOW = 0.002
 """The lowest sigma / alpha that the denoiser is asked about."""
-NOISE, DEQUANTISED, PROBED = 0, 1, 2
+NOISE, DEQUANTISED, PROBED, SHOWN = 0, 1, 2, 4
 """Keeps the streams of randomness of different uses apart."""
 
 
@@ -136,7 +136,21 @@ class _Measurement:
         rows = np.resize(block, self.at_once)
         items = torch.from_numpy(np.ascontiguousarray(self.chosen.examples.items[rows])).to(self.device)
         labels = self.chosen.labels
-        return rows, items, None if labels is None else Cond(label=torch.from_numpy(labels[rows]).to(self.device))
+        label = None if labels is None else torch.from_numpy(labels[rows]).to(self.device)
+        if self.chosen.told is None:
+            return rows, items, None if label is None else Cond(label=label)
+        x0 = self.space.encode(items)
+        cond = self.chosen.told.cond(rows, x0, label)
+        if cond is not None and cond.image is not None:
+            cond = replace(cond, image=self._image(rows, x0))
+        return rows, items, cond
+
+    def _image(self, rows: np.ndarray, x0: Tensor) -> Tensor:
+        """What the model is told of pictures (B, C, H, W), each by chance of its own, whichever it is beside."""
+        made = self.run.recipe.image_condition
+        assert made is not None
+        keys = [(self.settings.seed, SHOWN, int(row)) for row in rows]
+        return torch.cat([made.of(one, generator(*key)) for one, key in zip(x0.split(1), keys, strict=True)])
 
     def _noise(self, rows: np.ndarray, *use: int) -> Streams:
         return streams([(self.settings.seed, int(row), *use) for row in rows])
@@ -235,6 +249,7 @@ class _Measurement:
             "dimensions": self.size,
             "unit": self._unit(),
             "label": told,
+            **self._image_told(),
             "seed": settings.seed,
             "device": str(self.device),
             "reverie": __version__,
@@ -256,6 +271,11 @@ class _Measurement:
                 "dequantisation": f"uniform, {settings.draws} drawn" if self.space.quantum else "none",
             }
         return protocol
+
+    def _image_told(self) -> dict[str, config.Plain]:
+        if self.run.recipe.image_condition is None:
+            return {}
+        return {"image": "none" if self.chosen.told is None else "of the example"}
 
     def _unit(self) -> str:
         if self.space.quantum:

@@ -19,7 +19,8 @@ from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.vision import OpenedVision
 from reverie.evaluation.extractors.weights import is_name
 from reverie.evaluation.pairs.base import EXTRA, OpenedPair, Pair, unit
-from reverie.evaluation.pairs.words import digest_of, silent, tokenized
+from reverie.evaluation.pairs.words import tokenized
+from reverie.text.hub import digest_of, silent
 
 WANTED = (
     "config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",

@@ -21,6 +21,7 @@ from reverie import config
 from reverie.config import Plain
 from reverie.data import cache as images
 from reverie.data import groups
+from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.extractors.efficientnet import EfficientNetLite0
@@ -31,7 +32,7 @@ from reverie.evaluation.pairs.embedding import dealt, in_blocks, shuffled
 from reverie.evaluation.pairs.ranking import places
 from reverie.evaluation.pairs.words import MiniLM, OpenedWords, Words
 from reverie.evaluation.team import Team, one_thread
-from reverie.runs import digest, read_with_metadata, write_tensors
+from reverie.runs import read_with_metadata, write_tensors
 
 VERSION = 1
 """Part of every key of the cache; raise it when the same data and settings would give other weights."""

@@ -6,10 +6,7 @@ Letters in shapes: B batch, L tokens, D numbers of one text.
 from __future__ import annotations
 
 import abc
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +15,7 @@ from torch import Tensor, nn
 
 from reverie.config import Part
 from reverie.evaluation.pairs.base import EXTRA
-from reverie.runs import digest
+from reverie.text.hub import digest_of, silent
 
 
 class OpenedWords(nn.Module, abc.ABC):
@@ -94,25 +91,3 @@ def tokenized(tokenizer: Any, texts: Sequence[str], longest: int, device: torch.
     """Token numbers (B, L) and their mask (B, L), the texts of a batch filled up to the longest of them."""
     found = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     return {name: found[name].to(device) for name in ("input_ids", "attention_mask")}
-
-
-def digest_of(net: nn.Module, tokenizer: Any) -> str:  # noqa: ANN401
-    """A hash of weights and vocabulary."""
-    words = json.dumps(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(f"{digest(net.state_dict())} {words}".encode()).hexdigest()[:16]
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Inside, transformers tells neither of its progress nor of weights that a network has no use for."""
-    from transformers.utils import logging
-
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Whether pictures of emoji are what was asked for."""

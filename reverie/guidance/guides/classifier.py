@@ -1,0 +1,35 @@
+"""Classifier guidance, as settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from reverie.conditioning import Cond
+from reverie.denoiser import Denoises
+from reverie.guidance.classifier import ClassifierGuided, Classifies
+from reverie.guidance.guides.base import Guide, check_run, checked
+
+
+@dataclass(frozen=True)
+class ClassifierGuide(Guide, kind="classifier"):
+    """See `reverie.guidance.ClassifierGuided`. The other model is a `Classifies`; scale 0 is no guidance.
+
+    Raises:
+        ValueError: no run.
+    """
+
+    run: str
+    """The folder of the classifier's run."""
+
+    neutral = 0.0
+
+    def __post_init__(self) -> None:
+        check_run(self.kind, self.run)
+
+    @property
+    def needs(self) -> str:
+        return self.run
+
+    def wrap(self, f: Denoises, scale: float, helper: object | None = None, negative: Cond | None = None) -> Denoises:
+        return ClassifierGuided(f, cast(Classifies, checked(self, helper, negative)), scale)

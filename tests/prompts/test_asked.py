@@ -1,0 +1,92 @@
+"""Conditions are made a batch at a time, and are those that would be made at once."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from told import tiles
+
+from reverie.conditioning import Cond
+from reverie.image_conditions import LowResolution
+from reverie.prompts import Asked, Known, Prompt, Vocabulary, asked, cond_of
+from reverie.synthesis import Request
+from reverie.text import OpenedText, Transformer
+
+TEXTS = ("red", "a green tile", "", "something of many words", "red")
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    made, folder = tiles(40), tmp_path_factory.mktemp("asked")
+    text = Transformer(words=256, width=8, depth=1, heads=2, length=24).fit(made.texts, folder)
+    known = (Known("shade", ("left", "none")),)
+    return Vocabulary(made.shape, ("a", "b"), known, text, LowResolution(2), folder)
+
+
+def wishes(n):
+    return [Prompt(i % 2 if i % 3 else None, TEXTS[i % 5], {"shade": 1} if i % 4 else {}) for i in range(n)]
+
+
+def same(a, b):
+    for field in fields(Cond):
+        u, v = getattr(a, field.name), getattr(b, field.name)
+        assert (u is None and v is None) or torch.equal(u, v), field.name
+
+
+def test_a_batch_is_made_of_its_own_rows_alone(vocabulary, monkeypatch):
+    """Each different text is read once, and no more rows of its states are made than are wanted."""
+    read, made = [], []
+    own = type(vocabulary.reader).read
+
+    class Spied:
+        def __init__(self, table):
+            self.table, self.drop, self.length = table, table.drop, table.length
+
+        def rows(self, index):
+            made.append(len(index))
+            return self.table.rows(index)
+
+    def spied(self, texts, keep):
+        read.append((tuple(texts), keep))
+        return Spied(own(self, texts, keep))
+
+    images = torch.rand(60, 3, 4, 4)
+    whole = cond_of(vocabulary, wishes(60), images)
+    monkeypatch.setattr(type(vocabulary.reader), "read", spied)
+    told = Asked.of(vocabulary, wishes(60), images)
+    request = Request(tuple(prompt.label for prompt in told.prompts), cond=told)
+    assert read == [(("red", "a green tile", "", "something of many words"), False)]
+    assert made == []
+    for first in range(0, 60, 7):
+        part = request.part(first, min(60, first + 7))
+        same(part.condition(slice(None), "cpu"), whole[first : first + 7])
+    same(request.part(10, 50).part(5, 9).condition([3, 0], "cpu"), whole[torch.tensor([18, 15])])
+    assert max(made) == 7
+    assert len(read) == 1
+    monkeypatch.setattr(asked, "MANY", 3)
+    Asked.of(vocabulary, wishes(60), images)
+    assert read[1][1], "many texts are not held in memory"
+
+
+def test_what_is_hidden_somewhere_is_said_in_every_batch(vocabulary):
+    """Else the last bits of a sample would depend on its batch."""
+    bare = replace(vocabulary, image=None)
+    told = Asked.of(bare, [Prompt(0, "red", {"shade": 0}), Prompt()])
+    assert told.part(0, 1)[:].drop.tolist() == [[False] * 4]
+    assert told.part(1, 2)[:].drop.tolist() == [[True, True, True, False]]
+    assert told.part(1, 2)[:].words.shape == (1, 24)
+    assert Asked.of(bare, [Prompt(), Prompt()]) is None
+
+
+def test_a_text_without_tokens_is_no_text(vocabulary):
+    class Deaf(OpenedText):
+        """Throws blanks of no width away."""
+
+        def read(self, texts, keep):
+            return vocabulary.reader.read([text.replace("\u200b", "") for text in texts], keep)
+
+    made = replace(vocabulary, classes=(), attributes=(), image=None)
+    made.__dict__["reader"] = Deaf()
+    cond = cond_of(made, [Prompt(text="\u200b"), Prompt(text="red"), Prompt(text="\u200b\u200b")])
+    assert cond.hidden("text").tolist() == [True, False, True]
+    assert cond.mask.any(1).tolist() == [False, True, False]
