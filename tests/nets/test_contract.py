@@ -143,7 +143,10 @@ def learnt(net, x, label, cond, target, steps=250, goal=0.1, lr=1e-2):
 @every_case
 @pytest.mark.parametrize("condition", ["time", *ALONE])
 def test_one_batch_is_learnt_by_heart(kind, shape, condition):
-    """Two examples, alike but for one condition, have opposite targets: who cannot see it is off by 1."""
+    """Two examples, alike but for one condition, have opposite targets: who cannot see it is off by 0.9.
+
+    Not quite opposite: a network of zeros could stay where it is else, its gradients being 0 but for rounding.
+    """
     net = build(kind, shape, ALONE.get(condition, Conditions()))
     x, label = randn(1, *shape).repeat(2, *(1,) * len(shape)).float(), torch.tensor([100.0, 100.0])
     cond, one = single(told(2, shape)), single(told(1, shape))
@@ -155,7 +158,7 @@ def test_one_batch_is_learnt_by_heart(kind, shape, condition):
     else:
         cond = replace(same, **{condition: getattr(cond, condition)})
     sign = randn(1, *shape, seed=5).sign().float()
-    assert learnt(net, x, label, cond, torch.cat([sign, -sign]))
+    assert learnt(net, x, label, cond, torch.cat([sign, -0.9 * sign]))
 
 
 @every_case
