@@ -24,8 +24,9 @@ from reverie.evaluation.metrics import from_names
 from reverie.evaluation.reading import of_run
 from reverie.files import write_json
 from reverie.outputs import write_animation, write_samples
+from reverie.request import Request
 from reverie.runs import begin
-from reverie.synthesis import Request, denoise
+from reverie.synthesis import denoise
 
 CLASSIFIER = from_text("classifier")
 

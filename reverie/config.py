@@ -45,6 +45,10 @@ class Part:
 
     family: ClassVar[str] = ""
     kind: ClassVar[str] = ""
+    usual: ClassVar[str] = ""
+    """Of a family: the kind of settings that name none; '' where they must."""
+    needed: ClassVar[str] = ""
+    """What the settings without a default are, for those who leave them out."""
     _kinds: ClassVar[dict[str, type[Part]]] = {}
     _aliases: ClassVar[dict[str, tuple[str, dict[str, Plain]]]] = {}
 
@@ -115,7 +119,13 @@ def _named(family: type[Part], kind: str) -> tuple[type[Part], dict[str, Plain]]
         if _normal(name) == _normal(kind):
             return known[other], dict(given)
     names = [*known, *family._aliases]
-    raise ValueError(f"unknown {family.family} {kind!r}; known: {', '.join(known)}{_hint(kind, names)}")
+    told = f"{', '.join(known)}{_others(family)}{_hint(kind, names)}"
+    raise ValueError(f"unknown {family.family} {kind!r}; known: {told}")
+
+
+def _others(family: type[Part]) -> str:
+    names = sorted(family._aliases)
+    return f"; other names: {', '.join(names)}" if names else ""
 
 
 def _hint(word: str, known: Iterable[str]) -> str:
@@ -225,9 +235,11 @@ def from_data(hint: Any, data: Plain, where: str = "") -> Any:
 def _read_part(family: type[Part], data: Plain, where: str) -> Part:
     if isinstance(data, str):
         data = {"kind": data}
+    if isinstance(data, Mapping) and family.usual and data.keys() <= hints(lookup(family, family.usual)).keys():
+        data = {"kind": family.usual, **data}
     if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
         known = ", ".join(registered(family))
-        raise ValueError(f"{where} needs a kind, one of: {known}; given {data!r}")
+        raise ValueError(f"{where} needs a kind, one of: {known}{_others(family)}; given {data!r}")
     try:
         cls, given = _named(family, data["kind"])
     except ValueError as error:
@@ -253,7 +265,8 @@ def _read_fields(cls: type, data: Mapping[str, Plain], where: str) -> Any:
     missing = [name for name in required if name not in values]
     if missing:
         path = f"{where}.{missing[0]}" if where else missing[0]
-        raise ValueError(f"setting {path} is missing; it has no default")
+        needed = f": {told}" if (told := getattr(cls, "needed", "")) else ""
+        raise ValueError(f"setting {path} is missing; it has no default{needed}")
     try:
         return cls(**values)
     except ValueError as error:
@@ -324,7 +337,7 @@ def merged(base: Mapping[str, Plain], over: Mapping[str, Plain]) -> dict[str, Pl
     """`base` with the entries of `over` laid on top, table by table.
 
     A table that names another `kind` replaces the one below it whole: the old kind's settings
-    mean nothing to the new one.
+    mean nothing to the new one. One that names none is of any.
     """
     out = dict(base)
     for key, value in over.items():
@@ -332,7 +345,8 @@ def merged(base: Mapping[str, Plain], over: Mapping[str, Plain]) -> dict[str, Pl
         if isinstance(below, str) and isinstance(value, Mapping) and "kind" not in value:
             below = {"kind": below}
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            other = "kind" in value and _normal(str(value["kind"])) != _normal(str(below.get("kind")))
+            kind = value.get("kind", below.get("kind"))
+            other = _normal(str(kind)) != _normal(str(below.get("kind", kind)))
             out[key] = merged({} if other else below, value)
         else:
             out[key] = value

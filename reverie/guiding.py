@@ -16,7 +16,7 @@ from torch import Tensor
 from reverie.config import in_words
 from reverie.guidance import AutoGuide, ClassifierGuide, ClipGuide, Embedded
 from reverie.recipe import Sampling
-from reverie.synthesis import Request
+from reverie.request import Request
 
 if TYPE_CHECKING:
     from reverie.runs import Run

@@ -2,7 +2,8 @@
 
     .png         one sheet: images by class or by what was asked for, or a plot of data that are not images
     a folder     one PNG a sample, numbered from the first (a path without an ending, or ending in /)
-    .npz         `arr_0`, images (N, H, W, C) uint8 or data (N, ...), `arr_1`, labels (N,), and `texts` (N,)
+    .npz         `arr_0`, images (N, H, W, C) uint8 or data (N, ...), `arr_1`, labels (N,), `texts` (N,), and
+                 `attribute_NAME` for each that was asked for: what `reverie.data.Arrays` reads
     .npy         the same `arr_0` alone
     .gif, .webp  an animation from noise to sample
 
@@ -24,6 +25,8 @@ from reverie import pictures
 from reverie.data import Examples, contact_sheet
 from reverie.data.captioned import with_caption
 from reverie.files import atomic
+from reverie.prompts import Asked, columns
+from reverie.request import Request
 from reverie.runs import Facts
 from reverie.spaces import Space
 from reverie.synthesis import Drawn
@@ -77,7 +80,7 @@ def sheet(
     if 1 < len(different) <= MOST_ROWS:
         return _rows(samples, [different.index(name) for name in names], different)
     if different[1:] and len(samples) <= MOST_NAMED:
-        return pictures.grid(np.stack([with_caption(*pair) for pair in zip(samples, names, strict=True)]))
+        return pictures.grid(np.stack([with_caption(samples[i], name, i) for i, name in enumerate(names)]))
     kinds = sorted({label for label in labels if label is not None})
     if not 1 < len(kinds) <= MOST_ROWS or None in labels:
         return pictures.grid(samples)
@@ -101,33 +104,23 @@ def _named(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_samples(
-    path: Path,
-    samples: Tensor,
-    labels: Sequence[int | None],
-    facts: Facts,
-    about: dict[str, Any],
-    texts: Sequence[str] = (),
-    names: Sequence[str] = (),
-) -> None:
+def write_samples(path: Path, samples: Tensor, request: Request, facts: Facts, about: dict[str, Any]) -> None:
     """Write samples as data, (N, C, H, W) uint8 images or (N, ...), to what `path` ends in.
 
     Args:
         path: where to.
         samples: N of them.
-        labels: the class of each.
+        request: what they were asked to be.
         facts: what the run knows of its data.
         about: what pictures carry.
-        texts: the text of each, if they were asked for by one.
-        names: what each is called on a sheet, besides its class.
 
     Raises:
         OSError: the disk is full or cannot be written; what was there is as it was.
     """
-    suffix = path.suffix.lower()
+    suffix, labels, texts = path.suffix.lower(), request.labels, request.texts
     with _named(path):
         if suffix in (".npz", ".npy"):
-            _write_arrays(path, array(samples, facts.image), labels, texts)
+            _write_arrays(path, array(samples, facts.image), request)
         elif suffix == "":
             for i, sample in enumerate(samples.numpy()):
                 number = int(about.get("start", 0)) + i
@@ -135,7 +128,7 @@ def write_samples(
                 own |= {"texts": [texts[i]]} if texts else {}
                 pictures.save_png(_single(sample), path / f"{number:06d}.png", own)
         elif facts.image:
-            pictures.save_png(sheet(samples.numpy(), labels, facts.classes, names), path, about)
+            pictures.save_png(sheet(samples.numpy(), labels, facts.classes, request.names), path, about)
         else:
             _plot(path, samples, labels, facts, about)
 
@@ -150,23 +143,12 @@ class Output:
         path: where to; see `check_output`.
         space: what turns x into data.
         facts: what the run knows of its data.
-        labels: of all samples.
+        request: for all samples.
         about: what pictures carry.
-        texts, names: of all samples, as for `write_samples`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        space: Space,
-        facts: Facts,
-        labels: Sequence[int | None],
-        about: dict[str, Any],
-        texts: Sequence[str] = (),
-        names: Sequence[str] = (),
-    ) -> None:
-        self.path, self.space, self.facts, self.labels, self.about = path, space, facts, labels, about
-        self.texts, self.names = texts, names
+    def __init__(self, path: Path, space: Space, facts: Facts, request: Request, about: dict[str, Any]) -> None:
+        self.path, self.space, self.facts, self.request, self.about = path, space, facts, request, about
         self.moving, self.single = path.suffix.lower() in ANIMATIONS, path.suffix == ""
         self._frames: list[Tensor] = []
         self._batches: list[list[Tensor]] = []
@@ -190,10 +172,8 @@ class Output:
     def _done(self, first: int, data: Tensor) -> None:
         if self.single:
             start = int(self.about.get("start", 0)) + first
-            part = slice(first, first + len(data))
-            write_samples(
-                self.path, data, self.labels[part], self.facts, self.about | {"start": start}, self.texts[part]
-            )
+            part = self.request.part(first, first + len(data))
+            write_samples(self.path, data, part, self.facts, self.about | {"start": start})
         else:
             self._batches.append([*self._frames, data])
 
@@ -208,20 +188,21 @@ class Output:
             return
         frames = [torch.cat(parts) for parts in zip(*self._batches, strict=True)]
         if self.moving:
-            write_animation(self.path, frames, self.labels, self.facts, self.about, self.names)
+            write_animation(self.path, frames, self.request.labels, self.facts, self.about, self.request.names)
         else:
-            write_samples(self.path, frames[-1], self.labels, self.facts, self.about, self.texts, self.names)
+            write_samples(self.path, frames[-1], self.request, self.facts, self.about)
 
 
-def _write_arrays(path: Path, values: np.ndarray, labels: Sequence[int | None], texts: Sequence[str]) -> None:
+def _write_arrays(path: Path, values: np.ndarray, request: Request) -> None:
     with atomic(path) as temp, temp.open("wb") as file:
         if path.suffix.lower() == ".npy":  # numpy's own `save` does not say why a disk takes no more
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
             file.write(values.data)
         else:
             known = {"arr_0": values}
-            known |= {} if None in labels else {"arr_1": np.array(labels, np.int64)}
-            known |= {"texts": np.array(texts, np.str_)} if texts else {}
+            known |= {} if None in request.labels else {"arr_1": np.array(request.labels, np.int64)}
+            known |= {"texts": np.array(request.texts, np.str_)} if request.texts else {}
+            known |= columns(request.cond.vocabulary, request.cond.prompts) if isinstance(request.cond, Asked) else {}
             np.savez(file, **known)  # type: ignore[arg-type]  # a name might be `allow_pickle`
 
 

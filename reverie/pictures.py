@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from reverie.files import atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-    from PIL.ImageFont import FreeTypeFont, ImageFont
+    from PIL.ImageFont import FreeTypeFont
 
 KEY = "reverie"
 """Name of the PNG text chunk that holds the metadata."""
@@ -27,6 +28,12 @@ KEY = "reverie"
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 LEAST = 56
 """Tiny images are enlarged by the smallest whole factor that brings their longer side to this many pixels."""
+WIDEST, LINES = 240, 2
+"""Pixels and lines of a label at the left of a row, at the most."""
+GAP = 3
+"""Pixels from a line of letters to the next."""
+LONGEST = 500
+"""Letters of either end of a text that are looked at."""
 
 
 def rgb(image: np.ndarray, scale: int = 1) -> np.ndarray:
@@ -61,7 +68,7 @@ def sheet(
         scale: whole factor of enlargement, every pixel a crisp block; by default tiny images are
             enlarged to a longer side of at least `LEAST` pixels and others are left as they are.
         pad: pixels between images and around them.
-        row_labels: one text a row.
+        row_labels: one text a row, in two lines where it is long and the row is high enough; see `legible`.
 
     Raises:
         ValueError: no image at all, images of several shapes, or as many labels as rows not given.
@@ -76,32 +83,106 @@ def sheet(
     _, high, wide = next(iter(shapes))
     scale = scale or max(1, math.ceil(LEAST / max(high, wide)))
     high, wide, columns = high * scale, wide * scale, max(len(row) for row in rows)
-    labels = [_shorten(text) for text in row_labels or ()]
-    font = _font(max(11, min(16, high // 2)))
-    left = pad + (math.ceil(max(font.getlength(text) for text in labels)) + 2 * pad + 4 if labels else 0)
-    size = (left + columns * (wide + pad), pad + len(rows) * (high + pad))
-    page = np.full((size[1], size[0], 3), PAPER, np.uint8)
+    tall = max(11, min(16, high // 2))
+    letters, step = font(tall) if any(row_labels or ()) else None, tall + GAP
+    labels: list[list[str]] = []
+    wanted = 0.0
+    if letters is not None:
+        most = max(1, min(LINES, (high + pad) // step))
+        labels = [lines(legible(text, r), WIDEST, letters, most) for r, text in enumerate(row_labels or ())]
+        wanted = max(letters.getlength(line) for label in labels for line in label)
+    left = pad + (math.ceil(wanted) + 2 * pad + 4 if row_labels else 0)
+    page = np.full((pad + len(rows) * (high + pad), left + columns * (wide + pad), 3), PAPER, np.uint8)
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             top, start = pad + r * (high + pad), left + c * (wide + pad)
             page[top : top + high, start : start + wide] = rgb(image, scale)
     picture = Image.fromarray(page)
     draw = ImageDraw.Draw(picture)
-    for r, text in enumerate(labels):
+    for r, label in enumerate(labels):
         middle = pad + r * (high + pad) + high // 2
-        draw.text((left - pad - 4, middle), text, fill=INK, font=font, anchor="rm")
+        for i, line in enumerate(label):
+            place = middle + round((i - (len(label) - 1) / 2) * step)
+            draw.text((left - pad - 4, place), line, fill=INK, font=letters, anchor="rm")
     return picture
 
 
-def _font(size: int) -> FreeTypeFont | ImageFont:
+# ----------------------------------------------------------------------------------- letters
+
+
+def font(size: int) -> FreeTypeFont:
+    """DejaVu Sans, which matplotlib brings, its letters so many pixels high: Latin, Greek, Cyrillic and some more."""
     from PIL import ImageFont
 
-    return ImageFont.load_default(size)
+    return ImageFont.truetype(_file(), size)
 
 
-def _shorten(text: str, most: int = 28) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 3] + "..."
+def _file() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """The characters that `font` can draw."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(_file()).get_charmap())
+
+
+def legible(text: str, number: int) -> str:
+    """A text as it can be drawn: without words of which `font` lacks a letter, behind `#number` where there are such.
+
+    So what cannot be drawn can be looked up. Chinese and Japanese letters and most emoji are such.
+
+    >>> legible("a red heart", 3), legible("the word 猫", 3)
+    ('a red heart', '#3 the word')
+    """
+    words = text.split()
+    if text.isascii():
+        return " ".join(words)
+    kept = [word for word in words if all(ord(letter) in _glyphs() for letter in word)]
+    return " ".join(kept if len(kept) == len(words) else [f"#{number}", *kept])
+
+
+def lines(text: str, wide: float, letters: FreeTypeFont, most: int) -> list[str]:
+    """A text in at most `most` lines of so many pixels, broken between words where it can be.
+
+    One that is too long has three dots in its last line, and ends there as it does: what texts differ in is often
+    their end.
+    """
+    left, found = " ".join(text.split()), list[str]()
+    left = left if len(left) <= 2 * LONGEST else left[:LONGEST] + left[-LONGEST:]  # the middle is not shown
+    while left and len(found) < most:
+        end = len(left)
+        while end > 1 and letters.getlength(left[:end]) > wide:
+            end -= 1 if end < 200 else end // 2
+        if end < len(left) and len(found) == most - 1:
+            return [*found, _squeezed(left, wide, letters)]
+        if end < len(left) and left[end] != " " and " " in left[:end]:
+            end = left.rindex(" ", 0, end)
+        found.append(left[:end])
+        left = left[end:].lstrip()
+    return found
+
+
+def _squeezed(text: str, wide: float, letters: FreeTypeFont) -> str:
+    """Beginning and end of a text with three dots between, in so many pixels."""
+    kept = min(len(text) - 1, LONGEST)
+    while kept and letters.getlength(_dotted(text, kept)) > wide:
+        kept -= 1
+    return _dotted(text, kept)
+
+
+def _dotted(text: str, kept: int) -> str:
+    """Three dots between the first half of so many letters and the other half, less words of which there is a part."""
+    head, tail = kept - kept // 2, len(text) - kept // 2
+    if text[head] != " " and " " in text[:head]:
+        head = text.rindex(" ", 0, head)
+    if text[tail - 1] != " " and " " in text[tail:]:
+        tail = text.index(" ", tail)
+    return f"{text[:head].rstrip()}...{text[tail:].lstrip()}"
 
 
 def grid(

@@ -24,12 +24,12 @@ from reverie import pictures
 from reverie.denoiser import Denoises
 from reverie.files import atomic
 from reverie.prediction import posterior
+from reverie.request import condition
 from reverie.samplers import Sampler
 from reverie.sampling import prior, trajectory
 from reverie.schedules import Schedule
 from reverie.sde import sde
 from reverie.spaces import Space
-from reverie.synthesis import condition
 from reverie.tensors import Noise, host
 
 if TYPE_CHECKING:

@@ -302,7 +302,10 @@ class Recipe:
                 f"set {'loss.' * len(inner)}bins=0"
             )
         if self.text is not None and self.reads and not captioned:
-            raise ValueError(f"text.kind={self.text.kind} reads captions, and these data have none")
+            raise ValueError(
+                "text.kind says how captions are read, and these data have none: leave it out, or bring captions, as "
+                "metadata.jsonl or image.txt beside image.png"
+            )
         if self.image_condition is not None and not image:
             raise ValueError(
                 f"image_condition.kind={self.image_condition.kind} is for images; these data are not images"

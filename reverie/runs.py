@@ -42,12 +42,13 @@ from reverie.guiding import helper_of, lead_of
 from reverie.locking import locked
 from reverie.models import Model, NoisyClassifier, NoisyPair
 from reverie.models.guides import purpose
-from reverie.prompts import Asked, Known, OfExamples, Prompt, Vocabulary, cond_of, in_turn, names, typical
+from reverie.prompts import Asked, Known, OfExamples, Prompt, Vocabulary, cond_of, in_turn, names, remarks, typical
 from reverie.recipe import Recipe, Sampling
+from reverie.request import Request
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
 from reverie.spaces import Space
-from reverie.synthesis import Request, sized, synthesize
+from reverie.synthesis import sized, synthesize
 from reverie.tensors import global_randomness
 from reverie.text import TextEncoder
 from reverie.version import __version__
@@ -482,8 +483,10 @@ class Run:
             negative: a text to be led away from; guidance then leads from it to the prompt.
 
         Raises:
-            ValueError: something that the model was not trained with, or an unknown value.
+            ValueError: no samples, something that the model was not trained with, or an unknown value.
         """
+        if n < 1:
+            raise ValueError(f"at least 1 sample can be asked for; given {n}")
         told, typical = self.vocabulary, self.facts.prompts
         asked = prompt is not None or bool(attributes) or image is not None
         if typical and label is None and not asked:
@@ -492,7 +495,9 @@ class Run:
             labels = (None,) * n if label is None and asked else self.labels_for(n, label)
             prompts = in_turn(told, labels, prompt, attributes)
         away = in_turn(told, (None,), negative)[0] if negative else None
-        return self.request(prompts, image, away)
+        made = self.request(prompts, image, away)
+        wished = (*prompts, away or Prompt()) if asked or away else ()
+        return replace(made, remarks=remarks(told, wished))
 
     def request(
         self, prompts: Sequence[Prompt], image: Tensor | None = None, negative: Prompt | None = None
@@ -562,6 +567,8 @@ class Run:
         lead = lead_of(self, sampling, label, prompt)
         request = lead.told(self.ask(n, lead.label, lead.prompt, attributes, image, negative))
         request = replace(request, seed=seed, start=start, batch=batch)
+        for said in request.remarks:
+            warnings.warn(said, stacklevel=2)
         device = next(self.denoiser.parameters()).device
         helper = helper_of(self, sampling, request, device)
         f = cast(self.denoiser, checked_precision(precision, device))
@@ -763,6 +770,11 @@ def located(path: Path | str) -> Path:
     path = Path(path)
     own = SHIPPED / path.name
     return own if len(path.parts) == 1 and not path.exists() and (own / CONFIG).is_file() else path
+
+
+def of_package(path: Path) -> bool:
+    """Whether a folder is that of a run that comes with the package, into which nothing is written."""
+    return SHIPPED.resolve() in path.resolve().parents
 
 
 def _opened_run(path: Path) -> Run:

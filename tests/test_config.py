@@ -270,6 +270,7 @@ def test_another_kind_replaces_the_settings_of_the_one_below():
     assert merged({"schedule": "ve"}, {"schedule": {"low": 0.2}}) == {"schedule": {"kind": "ve", "low": 0.2}}
     assert merged({"schedule": "ve"}, {"schedule": {"kind": "karras"}}) == {"schedule": {"kind": "karras"}}
     assert merged(base, {"schedule": "flow"}) == {"schedule": "flow"}
+    assert merged({"net": {"width": 32}}, {"net": {"kind": "dit"}}) == {"net": {"width": 32, "kind": "dit"}}
 
 
 # ------------------------------------------------------------------------ files, descriptions

@@ -9,9 +9,10 @@ from toys import DIT, MLP, UNET, trained
 from reverie import devices
 from reverie.faster import cast, checked_precision, compiled, computes_bf16
 from reverie.grids import Uniform
+from reverie.request import Request
 from reverie.runs import load
 from reverie.samplers import DDIM
-from reverie.synthesis import Request, synthesize
+from reverie.synthesis import synthesize
 
 NOISE = ("schedule=ve", "parameterization=edm", "time_label=log_sigma", "net.time=fourier")
 NETS = {"dit": DIT, "unet": UNET, "mlp": MLP, "frequencies": (*UNET, *NOISE)}

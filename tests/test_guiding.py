@@ -28,11 +28,12 @@ from reverie.guiding import check_weaker, embedded, helper_of, lead_of
 from reverie.image_conditions import LowResolution
 from reverie.prompts import Known
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import Run, load, new_model
 from reverie.samplers import DDIM, Picard
 from reverie.schedules import Flow
 from reverie.spaces import Standardized
-from reverie.synthesis import Request, denoise, sized
+from reverie.synthesis import denoise, sized
 from reverie.text.transformer import Transformer
 
 WEAKER = ("net.width=8", "train.steps=4", "train.ema_lengths=[]")

@@ -47,6 +47,7 @@ LAYERS = {
     "reverie.losses": 3,
     "reverie.data": 3,
     "reverie.prompts": 3,
+    "reverie.request": 3,
     "reverie.text": 3,
     "reverie.editing": 3,
     "reverie.image_conditions": 3,

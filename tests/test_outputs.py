@@ -10,6 +10,7 @@ from toys import MLP, SHORT, cli, trained
 
 from reverie.outputs import Output, array, check_output
 from reverie.pictures import read_metadata, sheet
+from reverie.request import Request
 from reverie.runs import load
 from reverie.synthesis import Drawn
 
@@ -121,7 +122,7 @@ def test_samples_are_decoded_on_the_host(tmp_path, suffix, needed):
             return copies[-1]
 
     run = load(trained())
-    output = Output(tmp_path / f"a{suffix}", run.space, run.facts, (None, None), {})
+    output = Output(tmp_path / f"a{suffix}", run.space, run.facts, Request((None, None)), {})
     for step in range(3):
         output.take(Drawn(0, step, 2, Far()))
     assert len(copies) == needed

@@ -6,6 +6,7 @@ import tomllib
 import numpy as np
 import pytest
 import tomli_w
+from small_sets import NOTO, draw_emoji, write_set
 from toys import MLP, SHORT, cli, toy
 
 from reverie import config
@@ -45,12 +46,23 @@ FEWER = {
 """How the recipes that are sampled along a chain are sampled in few steps; the others by `grid.steps`."""
 
 
+def small(kind, folder):
+    """Words for data like those of a recipe, which need neither be installed nor be fetched."""
+    if kind == "fashion":
+        write_set(folder)
+        return [f"data.path={folder}"]
+    if kind == "emoji":
+        draw_emoji(folder / NOTO, [f"{code:x}" for code in range(0x1F330, 0x1F370)])
+        return [f"data.path={folder}", "data.styles=noto"]
+    return []
+
+
 @pytest.mark.parametrize("name", library())
 def test_every_recipe_of_the_library_trains_and_samples(name, tmp_path):
     run = tmp_path / "run"
     words = [w for w in SHORT if not w.startswith("sample.grid")]
     given = config.read_file(library()[name])
-    data = [] if "data" in given else ["digits"]
+    data = small(given["data"]["kind"], tmp_path / "data") if "data" in given else ["digits"]
     few = FEWER.get(name, ["sample.grid.steps=2"])
     own = ["train.steps=2", "train.warmup=0", *few]
     result = cli("train", "--recipe", name, *data, *MLP, *words, *own, "--out", run)

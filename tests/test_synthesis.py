@@ -11,6 +11,7 @@ from reverie import memory
 from reverie.denoiser import FixedRows
 from reverie.grids import Uniform
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, Heun
 from reverie.schedules import Cosine, Flow
@@ -19,7 +20,6 @@ from reverie.synthesis import (
     MOST,
     SHARE,
     OutOfMemory,
-    Request,
     denoise,
     fitting,
     rows_at_once,

@@ -12,7 +12,7 @@ from toys import SHORT, cli, metrics, outcome
 
 from reverie.cli.compose import composed
 from reverie.cli.sampling import slug
-from reverie.data import Attribute
+from reverie.data import Arrays, Attribute
 from reverie.outputs import sheet as drawn_sheet
 from reverie.pictures import read_metadata, sheet
 from reverie.runs import begin, check_data, load
@@ -193,7 +193,8 @@ def test_a_file_of_prompts(path, tmp_path):
     words = ("--prompt", "blue", "--prompts", wishes, "--with", "shade=left")
     assert cli("sample", path, *words, "-n", 6, "--out", tmp_path / "a.npz").code == 0
     with np.load(tmp_path / "a.npz") as found:
-        assert sorted(found) == ["arr_0", "texts"]
+        assert sorted(found) == ["arr_0", "attribute_shade", "texts"]
+        assert found["attribute_shade"].tolist() == ["left"] * 6
         assert found["texts"].tolist() == ["blue", "a red tile", "green", "猫", "blue", "a red tile"]
     shown = cli("sample", path, *words, "-n", 2, "--out", tmp_path / "folder")
     assert "of the first 2 of 4 prompts" in shown.err
@@ -202,6 +203,28 @@ def test_a_file_of_prompts(path, tmp_path):
     assert "holds no prompt" in cli("sample", path, "--prompts", wishes).sentence
     assert "cannot be read" in cli("sample", path, "--prompts", tmp_path / "none").sentence
     assert "unknown shade 'right'" in cli("sample", path, "--with", "shade=right").sentence
+
+
+def test_samples_are_data_with_the_attributes_they_were_asked_for(path, tmp_path):
+    wishes = ("--prompt", "a red tile", "--with", "shade=left", "--with", "shade=none", "--with", "light=0.75")
+    assert cli("sample", path, *wishes, "-n", 4, "--out", tmp_path / "a.npz").code == 0
+    read = Arrays(str(tmp_path / "a.npz")).load()
+    assert set(read.texts) == {"a red tile"}
+    light, shade = read.attributes
+    assert [(light.name, light.values[:, 0].tolist())] == [("light", [0.75] * 4)]
+    assert [(shade.name, shade.classes, shade.values.tolist())] == [("shade", ("left", "none"), [0, 1, 0, 1])]
+
+
+def test_what_is_not_read_and_what_is_far_away_is_said_once(path, tmp_path):
+    long = "a red tile " * 30
+    shown = cli("sample", path, "--prompt", long, "--with", "light=40", "-n", 5, "--out", tmp_path / "a.npy")
+    assert shown.err.count("the end of the prompt is not read: 'a red tile a red") == 1
+    assert shown.err.count("the model was trained to read 24 (text.length)") == 1
+    assert shown.err.count("note: light 40 is far from the 0.7") == 1
+    with pytest.warns(UserWarning, match="the end of 1 of 2 prompts is not read"):
+        load(path).sample(1, negative=long, prompt="red")
+    assert load(path).ask(1, prompt="red", attributes={"light": 0.6}).remarks == ()
+    assert load(path).ask(64).remarks == ()
 
 
 def test_more_names_than_rows_stand_under_the_pictures():

@@ -15,12 +15,13 @@ from reverie import config
 from reverie.fitting import Error, error, fine_times
 from reverie.grids import Karras, Tuned, Uniform
 from reverie.guidance import AdaptiveProjectedGuide, ClassifierFreeGuide, ClassifierGuide
+from reverie.request import Request, condition
 from reverie.runs import Run, load
 from reverie.samplers import DDIM, Ancestral, Heun, Sampler, Weighed
 from reverie.samplers.adams import Adams
 from reverie.sampling import generate
 from reverie.schedules import Flow
-from reverie.synthesis import Request, condition, synthesize
+from reverie.synthesis import synthesize
 from reverie.tensors import streams
 from reverie.tuning import (
     FILE,

@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from toys import toy
+import torch
+from toys import begun, toy
 
 from reverie.data import Attribute, Examples
-from reverie.runs import Run, begin, new_model
+from reverie.runs import Run, begin, load, new_model
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (40, 50, 220)}
 SENTENCES = ("a {} tile", "the {} one", "{}", "something {} here")
@@ -51,3 +52,14 @@ def untrained(path: Path, styles: tuple[str, ...]) -> Run:
     )
     run.save_model(new_model(run.recipe, run.facts).net.state_dict(), 0)
     return run
+
+
+def guided_by_text(path: Path) -> tuple[Run, Run]:
+    """In `path`, an image-text pair of tiles, and a denoiser that is told nothing; their weights are random."""
+    made, g = replace(tiles(40), attributes=()), torch.Generator().manual_seed(0)
+    reads = ("kind=pair", "text.kind=transformer", "text.width=8", "text.depth=1", "text.heads=2")
+    for name, words in (("pair", reads), ("free", ("labels=false", "captions=false"))):
+        run, _ = begun(path / name, *words, examples=made)
+        begins = new_model(run.recipe, run.facts).net.state_dict()  # zeros among it, which see nothing
+        run.save_model({k: v + 0.3 * torch.randn(v.shape, generator=g) for k, v in begins.items()}, 0)
+    return load(path / "pair"), load(path / "free")

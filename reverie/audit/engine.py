@@ -108,15 +108,20 @@ def audit_run(
     held_out = real.held_out if held_out is None else held_out
     n = settings.n or min(max(0 if held_out is None else len(held_out), 256), MOST)
     chosen = run.settings() if sampling is None else sampling
-    if run.facts.prompts:
+    if run.facts.prompts or not run.classes:
         subject = Subject(run, chosen, n).beside(real.train)
     else:
         subject = Subject(run, chosen, n, _labels(run, real.train, n, settings))
-    about = {**subject.about(), "classes": "as often as in training" if run.vocabulary.parts else "none"}
+    asked = run.vocabulary.parts or subject.known
+    about = {**subject.about(), "classes": "as often as in training" if asked else "none"}
     made = replace(subject.draw(hands.team, hands.device, hands.told), about=about)
     material = prepared(made, real.train, held_out, settings)
     mirrored = run.recipe.train.flip if settings.flip is None else settings.flip
-    return _examined(material, settings, hands, mirrored, run)
+    found = _examined(material, settings, hands, mirrored, run)
+    if not subject.untold:
+        return found
+    why = f"{run.path} is told none here; copies that it would make of an image that it is told stay unseen"
+    return replace(found, left_out=(*found.left_out, LeftOut("told an image", why)))
 
 
 def _labels(run: Run, train: Collection, n: int, settings: Settings) -> tuple[int | str | None, ...] | None:

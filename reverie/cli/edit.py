@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from reverie import config
-from reverie.cli.editing import METHOD, Asked, source_of, way_of
+from reverie.cli.editing import METHOD, Asked, source_of, typed, way_of
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
 from reverie.cli.sampling import attributes_of, labels_of, settings_of, slug
@@ -62,7 +63,35 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(name="edit", help=HELP, no_args_is_help=True)(edit)
+    app.command(name="edit", help=HELP, no_args_is_help=True, cls=_Command)(edit)
+
+
+class _Command(TyperCommand):
+    """Its help ends with the operators, methods and guides there are, which are looked up only for it."""
+
+    @property
+    def epilog(self) -> str | None:
+        """What follows the options."""
+        return "\n\n".join(_kinds())
+
+    @epilog.setter
+    def epilog(self, value: str | None) -> None:
+        assert value is None
+
+
+def _kinds() -> Iterator[str]:
+    """Operators, methods and guides with their settings, a paragraph each."""
+    from reverie.editing import Method, Operator
+    from reverie.guidance import Guide
+
+    def listed(family: type[config.Part]) -> str:
+        known = {kind: ", ".join(config.hints(cls)) for kind, cls in config.registered(family).items()}
+        return ", ".join(f"{kind} ({settings})" if settings else kind for kind, settings in known.items())
+
+    yield f"Operators, with their number as downsample:4: {listed(Operator)}."
+    yield f"Methods, with their settings as method.times=5: {listed(Method)}."
+    yield f"Guides, as guide.kind=classifier guide.run=RUN: {listed(Guide)}."
+    yield "What each does is told in docs/editing.md and docs/guidance.md."
 
 
 def edit(
@@ -94,7 +123,8 @@ def edit(
     operator: Annotated[
         str | None,
         typer.Option(
-            help="What made the picture of the one wanted: downsample:4, blur:2, grey, several as blur:1+grey."
+            help="What made the picture of the one wanted: downsample:4, blur:2, grey, several as blur:1+grey; the "
+            "picture is as that left it, small or grey."
         ),
     ] = None,
     measure: Annotated[
@@ -105,7 +135,7 @@ def edit(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="How what is known is heeded: repaint (masks), ddrm (operators), pigdm, moments, path, dps."),
+        typer.Option(help="How what is known is heeded: repaint (masks), ddrm (operators) or another from the list."),
     ] = None,
     n: Annotated[
         int | None, typer.Option("-n", help="How many results; 8, or one for each class or text, if left out.")
@@ -121,7 +151,10 @@ def edit(
     negative: Annotated[str | None, typer.Option(help="A text to be led away from, with --guidance.")] = None,
     from_label: Annotated[str | None, typer.Option(help="The class of the picture, for --invert.")] = None,
     from_prompt: Annotated[str | None, typer.Option(help="What is in the picture, for --invert.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; 1 is none.")] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Scale of guidance; 1 is none (0 for guide.kind=classifier and clip, whose gradient it is)."),
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="How to step; as the way of editing asks if left out.")] = None,
     grid: Annotated[str | None, typer.Option(help="When to step; the run's own if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps; as the method asks if left out.")] = None,
@@ -142,6 +175,9 @@ def edit(
     from reverie.outputs import check_output
     from reverie.runs import load
 
+    for option, given, least in (("-n", n, 1), ("--steps", steps, 1), ("--seed", seed, 0), ("--guidance", guidance, 0)):
+        if given is not None and not given >= least:
+            raise ValueError(f"{option} must be at least {least}; given {given:g}")
     opened = load(run, weights)
     source = source_of(opened, picture, resize)
     asked = Asked(mask, tuple(box or ()), outpaint, strength, invert, to, operator, measure, noise, method)
@@ -181,7 +217,7 @@ def edit(
     began = time.perf_counter()
     with _progress(opened):
         made = edited(opened, way, wish, count, seed, settings, note)
-    _write(path, opened, way, wish, made, about)
+    _write(path, opened, way, wish, settings, made, about)
     print(f"wrote {path}: {count} result{'s' * (count != 1)}, {way.name}, {time.perf_counter() - began:.1f} s")
 
 
@@ -197,19 +233,38 @@ def _settings(
     """The run's settings as the way is best gone, with what the command line says on top; not those tuned for samples.
 
     Raises:
-        ValueError: a sampler besides a method that is one.
+        ValueError: a sampler besides a method that is one, or one that cannot go the way; or there is none such.
     """
     from dataclasses import replace
 
+    from reverie.edits import Blend, Convert
+    from reverie.grids import Grid
     from reverie.runs import Run
+    from reverie.samplers import Sampler
 
     method = getattr(way, "method", None)
-    by_word = any(re.match(r"(sample\.)?sampler\b", word) for word in words)
-    if getattr(method, "own", False) and (sampler or by_word):
-        raise ValueError(f"the method {getattr(method, 'kind', '')} is a sampler of its own; leave the sampler out")
+    words_of = [word for word in words if re.match(r"(sample\.)?sampler\b", word)]
+    given = [f"--sampler {sampler}"] * bool(sampler) + words_of
+    if getattr(method, "own", False) and given:
+        raise ValueError(
+            f"--method {getattr(method, 'kind', '')} is a sampler of its own; leave {given[0]} out, or take another "
+            f"method, such as --method pigdm"
+        )
+    asked: tuple[tuple[type[config.Part], str | None], ...] = ((Sampler, sampler), (Grid, grid))
+    for family, kind in asked:
+        if kind and not re.search(r"\d", kind):  # with digits it may be sections
+            with typed(f"--{family.family} {kind}"):
+                config.lookup(family, kind)
     recipe = replace(run.recipe, sample=way.own(run))
     own = Run(run.path, recipe, run.facts, run.about, run.weights)
-    return settings_of(own, words, sampler, grid or recipe.sample.grid.kind, steps, guidance)
+    found = settings_of(own, words, sampler, grid or recipe.sample.grid.kind, steps, guidance)
+    if isinstance(way, Blend | Convert) and not found.sampler.invertible:
+        why = "looks back over several steps" if found.sampler.deterministic else "draws noise"
+        raise ValueError(
+            f"--{'to' if isinstance(way, Blend) else 'invert'} goes back to the noise, and the sampler "
+            f"{found.sampler.kind} {why}; take --sampler heun or ddim"
+        )
+    return found
 
 
 def _check_out(path: Path, way: Way) -> None:
@@ -253,13 +308,13 @@ def _progress(run: Run) -> Iterator[None]:
             hook.remove()
 
 
-def _write(path: Path, run: Run, way: Way, wish: Wish, made: Tensor, about: dict[str, Any]) -> None:
+def _write(path: Path, run: Run, way: Way, wish: Wish, settings: Sampling, made: Tensor, about: dict[str, Any]) -> None:
     """Results to what the path ends in."""
     from reverie import pictures
     from reverie.edits.sheets import edit_sheet
     from reverie.outputs import write_animation, write_samples
 
-    request = wish.request(run, len(made))
+    request = wish.request(run, len(made), sampling=settings)
     about = {
         **about,
         "labels": list(request.labels),
@@ -269,11 +324,12 @@ def _write(path: Path, run: Run, way: Way, wish: Wish, made: Tensor, about: dict
     }
     if path.suffix.lower() == ".png":
         texts = request.texts or ("",) * len(made)
-        classes = ["" if i is None else run.classes[i] for i in request.labels]
+        known = (wish.lead(run, settings).guide or run).classes
+        classes = ["" if i is None else known[i] for i in request.labels]
         names = [", ".join(filter(None, pair)) for pair in zip(classes, texts, strict=True)]
         pictures.save_png(edit_sheet(way.given(run), made, names), path, about)
     elif path.suffix.lower() in ANIMATED:
         frames = [made[i : i + 1] for i in range(len(made))]
         write_animation(path, [*frames, *frames[-2:0:-1]], [None], run.facts, about)
     else:
-        write_samples(path, made, request.labels, run.facts, about, request.texts, request.names)
+        write_samples(path, made, request, run.facts, about)

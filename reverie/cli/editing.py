@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +15,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reverie.data.decoding import Resize
-    from reverie.editing import Margins, Method, Operator
+    from reverie.editing import Method, Operator
+    from reverie.editing.operators import Kronecker
     from reverie.edits import Way, Wish
     from reverie.edits.pictures import Source
     from reverie.runs import Run
 
 METHOD = "method."
 """Begins settings of the method."""
+TINGE = 16
+"""By how much the channels of a grey picture may differ, of 255, for lossy files leave them a little apart."""
+
+
+@contextmanager
+def typed(option: str) -> Iterator[None]:
+    """Errors inside begin with the option as it was given.
+
+    Raises:
+        ValueError: whatever was raised, with the option in front.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -49,10 +67,10 @@ class Asked:
         return self.mask is not None or bool(self.box)
 
     def check(self) -> None:
-        """Refuse options that have nothing to do with each other.
+        """Refuse options that have nothing to do with each other, and numbers out of range.
 
         Raises:
-            ValueError: two ways at once, or an option of another way.
+            ValueError: two ways at once, an option of another way, or a number that is none of its own.
         """
         ways = {
             "--mask or --box": self.masked,
@@ -70,6 +88,14 @@ class Asked:
         if (self.measure or self.noise is not None) and self.operator is None:
             option = "--measure" if self.measure else "--noise"
             raise ValueError(f"{option} belongs to --operator, which says how the picture was degraded; give one")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ValueError(
+                f"--strength is the share of the steps that are taken, above 0 and up to 1; given {self.strength:g}"
+            )
+        if self.noise is not None and not 0 <= self.noise < math.inf:
+            raise ValueError(
+                f"--noise is a standard deviation of at least 0, where pixels run from -1 to 1; given {self.noise:g}"
+            )
 
 
 def way_of(run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence[str], seed: int) -> Way:
@@ -86,6 +112,7 @@ def way_of(run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence
     Raises:
         ValueError: options that do not fit each other or the run, or pictures that cannot be read.
     """
+    from reverie.editing import Margins
     from reverie.edits import Blend, Convert, Inpaint, Outpaint, Redraw, Told, tells
 
     asked.check()
@@ -101,7 +128,11 @@ def way_of(run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence
         return Inpaint(source.pixels(), known, _method(asked.method or "repaint", words))
     if asked.outpaint is not None:
         method = None if by_mask else _method(asked.method or "repaint", words)
-        return Outpaint(source.pixels(), _margins(asked.outpaint), method)
+        sides, picture = _numbers("--outpaint", asked.outpaint, "top,right,bottom,left"), source.pixels()
+        with typed(f"--outpaint {asked.outpaint}"):
+            way = Outpaint(picture, Margins(*sides), method)
+            way.check(run)
+        return way
     if asked.to is not None:
         return Blend(source.pixels(), _another(source, asked.to).pixels())
     if asked.invert:
@@ -146,15 +177,9 @@ def _known(source: Source, asked: Asked) -> Tensor:
     known = torch.ones(1, 1, h, w, dtype=torch.bool)
     if asked.mask is not None:
         known = known & known_of_mask(asked.mask, source)
-    if asked.box:
-        known = known & known_of_boxes([_numbers("--box", text, "left,top,width,height") for text in asked.box], source)
-    return known
-
-
-def _margins(text: str) -> Margins:
-    from reverie.editing import Margins
-
-    return Margins(*_numbers("--outpaint", text, "top,right,bottom,left"))
+    boxes = [_numbers("--box", text, "left,top,width,height") for text in asked.box]
+    with typed("--box"):
+        return known & known_of_boxes(boxes, source)
 
 
 def _numbers(option: str, text: str, wanted: str) -> tuple[int, int, int, int]:
@@ -177,20 +202,53 @@ def _told(run: Run, source: Source) -> Way:
 
 
 def _restored(run: Run, source: Source, asked: Asked, words: Sequence[str], seed: int) -> Way:
-    """The picture as a measurement, or a measurement of it."""
+    """The picture as a measurement, or with --measure a measurement of it.
+
+    Raises:
+        ValueError: an operator that the run's pictures do not fit, or a picture that it cannot have left.
+    """
     import torch
 
     from reverie.edits import Restore, measured
     from reverie.edits.restoring import ROUNDING
 
+    option = f"--operator {asked.operator}"
     operator = operator_of(asked.operator or "")
+    with typed(option):
+        _, c, h, w = operator.forward(torch.zeros(1, *run.facts.shape)).shape
     method = _method(asked.method or "ddrm", words)
     noise = ROUNDING if asked.noise is None else asked.noise
     if asked.measure:
         picture = source.pixels()
         return Restore(measured(run, picture, operator, asked.noise or 0.0, seed), operator, noise, method, picture)
-    shape = operator.forward(torch.zeros(1, *run.facts.shape)).shape[1:]
-    return Restore(source.pixels(tuple(shape)), operator, noise, method)
+    _check_left(source, option, (c, h, w))
+    return Restore(source.pixels((c, h, w)), operator, noise, method)
+
+
+def _check_left(source: Source, option: str, shape: tuple[int, int, int]) -> None:
+    """Refuse a picture that an operator cannot have left; one that it leaves as large cannot be told from others.
+
+    Raises:
+        ValueError: an example of the run, which is whole; another size, or colours where none are left.
+    """
+    (c, h, w), (whole, high, wide) = shape, source.run.facts.shape
+    own, why = source.size, ""
+    if source.example:
+        why = f"{source.name} is a whole picture"
+    elif (h, w) != (high, wide) and own != (h, w):
+        why = (
+            f"{source.name} has {own[1]}x{own[0]} pixels, and the operator leaves {w}x{h} of the {wide}x{high} that "
+            f"{source.run.path} makes"
+        )
+    elif c < whole:
+        seen = source.pixels((whole, h, w)).int()
+        tinge = int((seen.amax(1) - seen.amin(1)).max())
+        why = f"{source.name} has colours, and the operator leaves none" if tinge > TINGE else ""
+    if why:
+        raise ValueError(
+            f"{option}: {why}; give a picture that it left, or --measure to have {source.name} degraded first and that "
+            f"restored"
+        )
 
 
 def operator_of(text: str) -> Operator:
@@ -199,22 +257,27 @@ def operator_of(text: str) -> Operator:
     Raises:
         ValueError: there is no such operator, or its number is out of range.
     """
-    from reverie.editing import Chain, Operator
+    from reverie.editing import Chain
+
+    with typed(f"--operator {text}"):
+        parts = [_operator(word.strip()) for word in text.split("+")]
+    return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+
+
+def _operator(word: str) -> Kronecker:
+    from reverie.editing import Operator
     from reverie.editing.operators import Kronecker
 
-    parts: list[Kronecker] = []
-    for word in text.split("+"):
-        kind, colon, value = word.strip().partition(":")
-        data: dict[str, config.Plain] = {"kind": kind}
-        if colon:
-            names = list(config.hints(config.lookup(Operator, kind)))
-            if not names:
-                raise ValueError(f"--operator {kind} has no number; given {word.strip()!r}")
-            data |= config.parse_override(f"{names[0]}={value}")
-        made = config.from_data(Operator, data, "--operator")
-        assert isinstance(made, Kronecker)
-        parts.append(made)
-    return parts[0] if len(parts) == 1 else Chain(tuple(parts))
+    kind, colon, value = word.partition(":")
+    cls, data = config.lookup(Operator, kind), {"kind": kind}
+    if colon:
+        names = list(config.hints(cls))
+        if not names:
+            raise ValueError(f"{kind} has no number; given {word!r}")
+        data |= config.parse_override(f"{names[0]}={value}")
+    made = config.from_data(cls, data)
+    assert isinstance(made, Kronecker)
+    return made
 
 
 def _method(kind: str, words: Sequence[str]) -> Method:
@@ -225,6 +288,8 @@ def _method(kind: str, words: Sequence[str]) -> Method:
     """
     from reverie.editing import Method
 
+    with typed(f"--method {kind}"):
+        config.lookup(Method, kind)
     data: dict[str, config.Plain] = {"method": {"kind": kind}}
     for word in words:
         data = config.merged(data, config.parse_override(word))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reverie.cli.naming import check_own
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,6 +51,7 @@ def ema(
     from reverie.runs import load
 
     opened, lengths = load(run), _lengths(length)
+    check_own(opened.path)
     if step is not None:  # training keeps its average at the newest state alone
         lengths = [each for each in lengths if each is not None] or lengths
     with ExitStack() as stack:

@@ -41,10 +41,11 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Open the run, or count over the network, and print what there is to know."""
-    from reverie.runs import CONFIG
+    from reverie.runs import CONFIG, located
 
     example = None if shape is None else networks.shape_of(shape)
-    if not (Path(of) / CONFIG).is_file() and (of == networks.ALL or not Path(of).exists()):
+    folder = located(of)
+    if not (folder / CONFIG).is_file() and (of == networks.ALL or not folder.exists()):
         rows = networks.every(example) if of == networks.ALL else [networks.one(of, example)]
         if as_json:
             print(json.dumps(rows, indent=2))
@@ -89,7 +90,6 @@ def _print_facts(told: dict[str, str]) -> None:
 def _told(run: Run) -> dict[str, str]:
     from reverie.runs import MODEL
     from reverie.training.accelerator import device_here
-    from reverie.training.accuracy import newest
     from reverie.training.needs import Needs, operations, size
     from reverie.training.state import states
 
@@ -121,7 +121,7 @@ def _told(run: Run) -> dict[str, str]:
         "steps": f"{int(saved.name) if saved else 0} saved of {recipe.train.steps}, batch {recipe.train.batch}",
         "loss": loss,
         "held-out loss": held_out,
-        **({} if recipe.kind == "denoiser" else {"accuracy": newest(run) or "-"}),
+        **_guiding(run),
         "best": _best(run),
         **_sampling(run),
     }
@@ -150,12 +150,26 @@ def _sampling(run: Run) -> dict[str, str]:
     }
 
 
+def _guiding(run: Run) -> dict[str, str]:
+    """How good a guide the run is, if it is one, and the scale that a pair has learned."""
+    from reverie.models.guides import learned_scale
+    from reverie.training.accuracy import newest
+
+    if run.recipe.kind == "denoiser":
+        return {}
+    found = {"accuracy": newest(run) or "-"}
+    if run.recipe.kind == "pair":
+        scale = learned_scale(run)
+        found["learned scale"] = "-" if scale is None else f"{scale:.3g} times the dot product (inverse temperature)"
+    return found
+
+
 def _kind(run: Run) -> str:
     """What the run has trained, and what that is for."""
-    from reverie.models.guides import use
+    from reverie.models.guides import use_of
 
     kind = run.recipe.kind
-    return "denoiser: samples are drawn from it" if kind == "denoiser" else f"{kind}: {use(kind, run.path)}"
+    return "denoiser: samples are drawn from it" if kind == "denoiser" else f"{kind}: {use_of(run)}"
 
 
 def _conditions(run: Run) -> dict[str, str]:

@@ -12,10 +12,24 @@ if TYPE_CHECKING:
 
 def place_of(run: Path, folder: str, name: str) -> Path:
     """The file `name` in that folder of a run; for a run that comes with the package, in the current folder."""
-    from reverie.runs import SHIPPED
+    from reverie.runs import of_package
 
-    own = SHIPPED.resolve() in run.resolve().parents
-    return Path(name) if own else run / folder / name
+    return Path(name) if of_package(run) else run / folder / name
+
+
+def check_own(run: Path) -> None:
+    """Refuse to change a run that comes with the package.
+
+    Raises:
+        ValueError: it does.
+    """
+    from reverie.runs import of_package
+
+    if of_package(run):
+        raise ValueError(
+            f"{run.name} comes with the package and stays as it is; copy {run} to a folder of your own, such as "
+            f"runs/{run.name}, and name that"
+        )
 
 
 def finer(options: Mapping[str, Plain]) -> str:

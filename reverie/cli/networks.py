@@ -40,7 +40,9 @@ def one(name: str, shape: tuple[int, ...] | None) -> dict[str, Plain]:
     try:
         net = config.from_data(NetConfig, name, "net")
     except ValueError as error:
-        raise ValueError(f"there is no run {name}, nor a network: {error}") from None
+        raise ValueError(
+            f"{name} is neither a run folder, such as runs/digits, nor one of `reverie info networks`: {error}"
+        ) from None
     return _row(name, net, shape or _usual(net))
 
 

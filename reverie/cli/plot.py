@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie import config
+from reverie.cli.naming import place_of
 from reverie.version import __version__
 
 if TYPE_CHECKING:
@@ -106,16 +107,18 @@ def _wanted(words: list[str]) -> tuple[dict[str, list[str]], Path]:
     Raises:
         ValueError: the first word is neither a picture nor a run folder, or a run has words behind it.
     """
+    from reverie.runs import located
+
     name, rest = words[0], words[1:]
     if name in KINDS:
         own = len(rest) == 1 and _is_run(rest[0])
-        return {name: rest}, Path(rest[0]) / "plots" if own else Path()
-    if not Path(name).is_dir():
+        return {name: rest}, place_of(located(rest[0]), "plots", "") if own else Path()
+    if not located(name).is_dir():
         raise ValueError(f"{name!r} is no run folder, and no picture; a picture is one of: {', '.join(KINDS)}")
     run = _run(name)
     if rest:
         raise ValueError(f"a run alone is drawn whole; write `reverie plot schedule {name} {rest[0]}`, or the like")
-    return {kind: [name] for kind in _fitting(run)}, Path(name) / "plots"
+    return {kind: [name] for kind in _fitting(run)}, place_of(run.path, "plots", "")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -132,15 +135,15 @@ def _one_run(words: list[str]) -> Run:
 
 
 def _is_run(word: str) -> bool:
-    from reverie.runs import CONFIG
+    from reverie.runs import CONFIG, located
 
-    return (Path(word) / CONFIG).is_file()
+    return (located(word) / CONFIG).is_file()
 
 
 def _run(word: str) -> Run:
-    from reverie.runs import load
+    from reverie.runs import load, located
 
-    if not Path(word).is_dir():
+    if not located(word).is_dir():
         raise ValueError(f"there is no run folder {word!r}")
     return load(word)
 
@@ -179,6 +182,7 @@ def _schedules(words: Iterable[str]) -> dict[str, Schedule]:
     Raises:
         ValueError: an unknown name or setting, or a setting with no name before it.
     """
+    from reverie.runs import located
     from reverie.schedules import Schedule
 
     found: list[tuple[str, config.Plain]] = []
@@ -188,7 +192,7 @@ def _schedules(words: Iterable[str]) -> dict[str, Schedule]:
                 raise ValueError(f"{word!r} is a setting of a schedule; name one before it, as in: table {word}")
             name, below = found[-1]
             found[-1] = f"{name} {word}", config.merged(below, config.parse_override(word))
-        elif "/" in word or (Path(word).is_dir() and not _is_schedule(word)):
+        elif "/" in word or (located(word).is_dir() and not _is_schedule(word)):
             found.append((Path(word).resolve().name, config.to_data(_run(word).schedule)))
         else:
             found.append((word, {"kind": config.lookup(Schedule, word).kind}))
@@ -216,11 +220,18 @@ def _forward(words: list[str], options: Options) -> Figure:
     named: dict[str, Schedule] = {"linear": Table.linear(), "cosine": Table.cosine()}
     if rest:
         named = _schedules(rest)
-    elif _is_run(source):
-        named = {Path(source).resolve().name: _run(source).schedule}
+    elif run := _run_of(source):
+        named = {run.path.resolve().name: run.schedule}
     x0, space = _example(source, options.index)
     times = [i / 8 for i in range(9)] if options.times is None else options.times
     return plots.forward(x0, named, times, streams([(options.seed, i) for i in range(len(x0))]), space)
+
+
+def _run_of(source: str) -> Run | None:
+    """The run that a source is, if it is one; built-in data come before a run of the package of the same name."""
+    from reverie.data import built_in
+
+    return _run(source) if _is_run(source) and (Path(source).exists() or source not in built_in()) else None
 
 
 def _example(source: str, index: int) -> tuple[Tensor, Space]:
@@ -237,7 +248,7 @@ def _example(source: str, index: int) -> tuple[Tensor, Space]:
 
     if Path(source).is_file() and Path(source).suffix.lower() in formats():
         return Pixels().encode(torch.from_numpy(_decoded(Path(source)))), Pixels()
-    run = _run(source) if _is_run(source) else None
+    run = _run_of(source)
     examples = (run.recipe.data if run else resolve(source)).load()
     if examples.image:
         if index >= len(examples):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie.cli.judging import check_writable, picture_of, together, watched
+from reverie.cli.naming import place_of
 from reverie.cli.notes import note
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ def report(
     from reverie import report as reports
     from reverie.evaluation.extractors import from_text
     from reverie.evaluation.reading import check_picture, printable
+    from reverie.runs import CONFIG, located
 
     if out is not None:
         reports.checked(out)
     given = {"-n": n, "--extractor": extractor, "--size": size, "--channels": channels}
     asked = [name for name, value in given.items() if value is not None]
-    if len(what) == 1 or (what[0] / "config.json").is_file():
-        _of_run(what, out, device, asked)
+    run = located(what[0])
+    if len(what) == 1 or (run / CONFIG).is_file():
+        _of_run(run, out, device, [*map(str, what[1:]), *asked])
         return
     if len(what) > 3:
         raise ValueError(f"a report is of SAMPLES REFERENCE [HELD_OUT]; given {len(what)} paths")
@@ -84,29 +87,28 @@ def report(
         print(f"wrote {printable(reports.report_samples(found, path))}")
 
 
-def _of_run(what: list[Path], out: Path | None, device: str | None, asked: list[str]) -> None:
-    """Page and card of a run."""
+def _of_run(run: Path, out: Path | None, device: str | None, asked: list[str]) -> None:
+    """Page and card of a run, of which nothing else is asked."""
     from reverie import report as reports
     from reverie.devices import usable
     from reverie.models.guides import purpose
-    from reverie.runs import MODEL, load
+    from reverie.runs import MODEL, load, of_package
 
-    run, *others = what
     opened = load(run)
-    if others or asked:
-        raise ValueError(f"{run} is a run, which brings its own data; {(*map(str, others), *asked)[0]} is one too many")
+    if asked:
+        raise ValueError(f"{run} is a run, which brings its own data; {asked[0]} is one too many")
     if opened.recipe.kind != "denoiser":
         raise ValueError(f"a report shows samples, and {purpose(opened.recipe.kind, run)}")
     chosen = usable(device)
     if (run / MODEL).is_file() and chosen != "cpu":
         opened.to(chosen)
-    written = reports.report(opened, out)
+    written = reports.report(opened, out or place_of(run, "", reports.FILE))
     for piece in written.damage:
         note(f"{piece.where}: {piece.why}")
     print(f"wrote {written.page}")
     if written.card is not None:
         print(f"wrote {written.card}")
-    else:
+    elif not of_package(run):
         note(f"{run / 'README.md'} was not written by Reverie, and is left as it is")
 
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from reverie import config
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
-from reverie.cli.sampling import attributes_of, labels_of, prompts_of, settings_of, slug
+from reverie.cli.sampling import attributes_of, idle, labels_of, named, prompts_of, settings_of, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 HELP = """Draw samples from a run.
 
 What the ending of --out says is what is written: .png a sheet, a folder (no ending) single PNGs, .npz
-(arr_0 the samples, arr_1 their labels, texts what they were asked for) or .npy arrays, .gif or .webp an animation
-from noise to samples.
+(arr_0 the samples, arr_1 their labels, texts and attribute_NAME what they were asked for) or .npy arrays, .gif or .webp
+an animation from noise to samples.
 Pictures carry the settings and seeds they were made with. The run knows how it is best sampled; --sampler,
 --grid, --steps and --guidance change that, and finer settings are given as key=value. A run that was tuned
 (reverie tune) has times and weights of its own for few steps, and they are used.
@@ -42,6 +42,8 @@ Examples:
 
   reverie sample runs/emoji -n 100 --prompts wishes.txt --out wishes.npz
 
+  reverie sample runs/digits --guidance 3 "guide.interval=[0.3,4]"
+
   reverie sample runs/digits --label 3 --guidance 2 guide.kind=classifier guide.run=runs/digits-classifier
 """
 
@@ -52,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 
 class _Command(TyperCommand):
-    """Its help ends with the samplers and grids there are, which are looked up only for it."""
+    """Its help ends with the samplers, grids and guides there are, which are looked up only for it."""
 
     @property
     def epilog(self) -> str | None:
@@ -65,8 +67,9 @@ class _Command(TyperCommand):
 
 
 def _kinds() -> Iterator[str]:
-    """Samplers by what they do, and grids, a paragraph each."""
+    """Samplers by what they do, grids, and guides by what they need, a paragraph each."""
     from reverie.grids import Grid
+    from reverie.guidance import Guide
     from reverie.samplers import Sampler
 
     solvers, others = [], []
@@ -83,6 +86,12 @@ def _kinds() -> Iterator[str]:
     if names:
         yield f"Other names of samplers, some with settings of their own: {', '.join(names)}."
     yield f"Grids: {', '.join(config.registered(Grid))}."
+    guides = config.registered(Guide)
+    alone, led = ([kind for kind, cls in guides.items() if bool(cls.needed) == other] for other in (False, True))
+    yield (
+        f"Guides, by guide.kind ({Guide.usual} unless given): {', '.join(alone)}; by another model, which guide.run "
+        f"names: {', '.join(led)}."
+    )
     yield "What each does, and its settings, is told by: reverie config"
 
 
@@ -165,9 +174,14 @@ def sample(
     asked_for = lead.told(opened.ask(n, lead.label, lead.prompt, attributes_of(told), negative=negative))
     if texts and len(texts) > n:
         note(f"{n} samples are of the first {n} of {len(texts)} prompts; -n {len(texts)} is one of each")
+    for said in asked_for.remarks:
+        note(said)
     none = 1.0 if settings.guide is None else settings.guide.neutral
     if negative and settings.guidance == none:
         note(f"a negative text does nothing at guidance {none:g}; give --guidance 3, say")
+    guiding = guidance is not None or negative is not None or named(words or [], "guid(e|ance)")
+    if said := idle(opened, settings, asked_for, guiding):
+        note(said)
     request = replace(asked_for, seed=seed, start=start, batch=batch)
     number = len(times_of(settings, opened.schedule)) - 1
     asked = slug([word for word in (label, *(texts or ()), *(told or ()), negative and f"not {negative}") if word])
@@ -199,7 +213,7 @@ def sample(
         "precision": precision,
         "compiled": compiled,
     }
-    output = Output(path, opened.space, facts, request.labels, about, request.texts, request.names)
+    output = Output(path, opened.space, facts, request, about)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("sampling", total=n * number)
         for drawn in denoise(f, facts.shape, settings, request, where, note, helper):

@@ -14,6 +14,7 @@ from reverie.cli.notes import note
 
 if TYPE_CHECKING:
     from reverie.recipe import Sampling
+    from reverie.request import Request
     from reverie.runs import Run
 
 TUNED = "tuned"
@@ -56,8 +57,59 @@ def settings_of(
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
         guidance=settings.guidance if guidance is None else guidance,
     ).completed(run.space, run.facts.shape)
+    if said := _on_scale(settings, words, guidance is not None or named(words, "guidance")):
+        note(said)
     by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
     return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
+
+
+def named(words: Sequence[str], key: str) -> bool:
+    """Whether one of the words is about a setting, or one inside it."""
+    return any(re.match(rf"(sample\.)?{key}\b", word) for word in words)
+
+
+def _on_scale(settings: Sampling, words: Sequence[str], given: bool) -> str:
+    """What there is to say of the scale of a guide that the words name, `given` or the run's own."""
+    guide = settings.guide
+    if guide is None or not named(words, "guide"):
+        return ""
+    scale = f"{settings.guidance:g}{'' if given else ', the scale of the run'}"
+    if settings.guidance == guide.neutral:
+        return f"guide.kind={guide.kind} does nothing at guidance {scale}; give --guidance 2, say"
+    if given or not guide.needs:
+        return ""
+    told = "" if guide.neutral else f"; `reverie info {guide.needs}` tells one to begin with"
+    return f"guidance is {scale}, which was not chosen for guide.kind={guide.kind}: give --guidance{told}"
+
+
+def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
+    """Why guidance, of a scale that is not none, leads no sample anywhere, in a sentence; else empty.
+
+    Args:
+        run: whose samples they are.
+        settings: how they are drawn.
+        request: what they are asked to be.
+        asked: whether guidance was asked for; otherwise nothing is said.
+    """
+    from reverie.guidance import AutoGuide, ClassifierGuide, ClipGuide
+    from reverie.runs import located
+
+    guide, nothing = settings.guide, f"guidance {settings.guidance:g} does nothing"
+    if not asked or settings.guidance == (1.0 if guide is None else guide.neutral):
+        return ""
+    if isinstance(guide, AutoGuide):
+        same = located(guide.run).resolve() == run.path.resolve() and guide.weights == run.weights
+        return f"{nothing}: guide.run is the run itself, with the same weights; give {guide.needed}" if same else ""
+    by_class, by_text = isinstance(guide, ClassifierGuide), isinstance(guide, ClipGuide)
+    labelled = any(label is not None for label in request.labels)
+    if labelled or by_text or (request.cond is not None and not by_class):  # without a text a pair is refused
+        return ""
+    if by_class:
+        return f"{nothing}: guide.kind=classifier leads to a class, and no sample is asked for one; give --label"
+    known = ", ".join(run.vocabulary.parts)
+    if known:
+        return f"{nothing}: no sample is asked for anything; {run.path} can be asked for: {known}"
+    return f"{nothing}: {run.path} can be asked for nothing; guide.kind=auto or classifier leads it, with guide.run"
 
 
 def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:
@@ -123,8 +175,10 @@ def attributes_of(words: list[str] | None) -> dict[str, object]:
     found: dict[str, object] = {}
     for word in words or []:
         name, equals, value = word.partition("=")
-        if not equals or not name.strip():
+        if not name.strip():
             raise ValueError(f"--with {word!r} names no attribute; write --with NAME=VALUE, such as --with style=noto")
+        if not equals:
+            raise ValueError(f"--with {word} gives no value; write --with {word}=VALUE, see `reverie info` for them")
         several = found.setdefault(name.strip(), [])
         assert isinstance(several, list)
         several.append(value.strip())

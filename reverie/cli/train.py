@@ -98,13 +98,15 @@ def train(
 
 def _next(run: Run) -> str:
     """What a run that is trained is for, as a command."""
-    from reverie.models.guides import use
+    from reverie.models.guides import learned_scale, use_of
     from reverie.runs import BEST
     from reverie.training.accuracy import newest
 
     if run.recipe.kind != "denoiser":
-        found = newest(run)
-        return f"{f'Accuracy: {found}. ' if found else ''}Next: {use(run.recipe.kind, run.path)}"
+        found, scale = newest(run), learned_scale(run)
+        accuracy = f"Accuracy: {found}. " if found else ""
+        learned = "" if scale is None else f"Scale of the dot product (inverse temperature): {scale:.3g}. "
+        return f"{accuracy}{learned}Next: {use_of(run)}"
     best = " --weights best" if (run.path / BEST).exists() else ""
     return f"Next: reverie sample {run.path} -n 64{best} --out samples.png"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie import config
+from reverie.cli.naming import check_own
 from reverie.cli.notes import note
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def tune(
 
     counts = _numbers(nfe)
     opened = load(run)
+    check_own(opened.path)
     asked = _asked(opened, words or [], sampler)
     chosen = None if asked.sampler == opened.sampler else asked.sampler
     settings = Settings(counts, chosen, guidance, asked.clip, n, seed, reference, seconds)
@@ -77,7 +79,7 @@ def tune(
     with _watched() as on_progress:
         made = fit(opened, settings, on_progress, note)
     _print(made, fitted)
-    print(f"wrote {run / FILE}")
+    print(f"wrote {opened.path / FILE}")
     print(_use(opened, made))
 
 

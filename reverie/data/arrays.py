@@ -20,6 +20,8 @@ from reverie.data.columns import of_array
 ITEMS = ("x", "images", "data", "arr_0")
 LABELS = ("y", "labels", "label", "arr_1")
 TEXTS = ("text", "texts", "captions")
+ATTRIBUTE = "attribute_"
+"""Begins the name of an array that is an attribute, called by what follows."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Arrays(Data, kind="arrays"):
         labels: name of the labels in an .npz; '' for none.
         image: says that the items are pictures, or that they are not.
         channels_last: says which of (N, H, W, C) and (N, C, H, W) the pictures are.
-        attributes: names of other arrays that are attributes: N texts or truths a kind; (N,) or (N, D) numbers.
+        attributes: names of other arrays that are attributes: N texts or truths a kind; (N,) or (N, D) numbers. Unless
+            any is named, those of N values called `attribute_NAME`, each as the attribute NAME.
         strict: whether what is wrong with captions is an error.
     """
 
@@ -168,11 +171,14 @@ class Arrays(Data, kind="arrays"):
         return labels, tuple(map(str, range(most)))
 
     def _attributes(self, arrays: Mapping[str, np.ndarray], count: int) -> tuple[Attribute, ...]:
-        """The arrays that are said to be attributes, in this order."""
+        """The arrays that are said to be attributes, in this order, or are so called."""
         if len(set(self.attributes)) < len(self.attributes):
             raise ValueError(f"data.attributes names an array twice: {', '.join(self.attributes)}")
+        called = {key.removeprefix(ATTRIBUTE): key for key in arrays if key.startswith(ATTRIBUTE) and key != ATTRIBUTE}
+        own = {name: name if name in arrays else called.get(name, name) for name in self.attributes}
+        own = own or {name: key for name, key in called.items() if arrays[key].shape[:1] == (count,)}
         return tuple(
-            of_array(name, arrays[_known(name, arrays, self.path, "attributes")], count) for name in self.attributes
+            of_array(name, arrays[_known(key, arrays, self.path, "attributes")], count) for name, key in own.items()
         )
 
 

@@ -9,16 +9,11 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reverie.data.base import Attribute
-from reverie.pictures import INK, PAPER, rgb
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+from reverie.pictures import GAP, INK, PAPER, font, legible, lines, rgb
 
 EXAMPLES = 3
 """Captions that are shown."""
@@ -104,47 +99,21 @@ def _cut(text: str, most: int) -> str:
 # ------------------------------------------------------------------------------------------- drawing
 
 
-def with_caption(image: np.ndarray, text: str) -> np.ndarray:
+def with_caption(image: np.ndarray, text: str, number: int) -> np.ndarray:
     """A picture (C, H, W) uint8, enlarged where it is tiny, over its caption: (3, H', W'), of one size for all.
 
-    Long captions end in three dots. Letters are those of DejaVu Sans, which has no Chinese ones and no emoji: a box
-    stands for each of those.
+    Long captions have three dots in their last line; what cannot be drawn is left out, and `#number` says so: see
+    `reverie.pictures.legible`.
     """
     from PIL import Image, ImageDraw
 
     pixels = rgb(image, max(1, math.ceil(WIDTH / max(image.shape[1:]))))
     high, wide = len(pixels), max(WIDTH, pixels.shape[1])
-    font, step = _font(), SIZE + 3
+    letters, step = font(SIZE), SIZE + GAP
     page = np.full((high + LINES * step + 2, wide, 3), PAPER, np.uint8)
     page[:high, : pixels.shape[1]] = pixels
     picture = Image.fromarray(page)
     draw = ImageDraw.Draw(picture)
-    for number, line in enumerate(lines(text, wide, font)):
-        draw.text((0, high + 2 + number * step), line, fill=INK, font=font)
+    for place, line in enumerate(lines(legible(text, number), wide, letters, LINES)):
+        draw.text((0, high + 2 + place * step), line, fill=INK, font=letters)
     return np.moveaxis(np.asarray(picture), -1, 0)
-
-
-def lines(text: str, wide: float, font: FreeTypeFont) -> list[str]:
-    """The beginning of a text in at most `LINES` lines of so many pixels, broken between words where it can be."""
-    left, found = " ".join(text[:1000].split()), list[str]()
-    while left and len(found) < LINES:
-        end = len(left)
-        while end > 1 and font.getlength(left[:end]) > wide:
-            end -= 1 if end < 200 else end // 2
-        if end < len(left) and left[end] != " " and " " in left[:end]:
-            end = left.rindex(" ", 0, end)
-        found.append(left[:end])
-        left = left[end:].lstrip()
-    if left:
-        last = found[-1]
-        while last and font.getlength(last + "...") > wide:
-            last = last[:-1]
-        found[-1] = last.rstrip() + "..."
-    return found
-
-
-def _font() -> FreeTypeFont:
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", SIZE)

@@ -96,7 +96,7 @@ class Look:
             f"split       {self.train:,} to train, {self.validation:,} to validate",
             f"values      {_cut(ranges, '; ', 4)}",
             f"classes     {_cut([f'{k} ({n:,})' for k, n in self.labels.items()]) or 'none'}",
-            f"duplicates  {spare:,} spare copies in {len(self.duplicates):,} groups"
+            f"duplicates  {_count(spare, 'spare copy', 'spare copies')} in {_count(len(self.duplicates), 'group')}"
             + (f": {_cut([' = '.join(g[:4]) for g in self.duplicates], '; ', 3)}" if spare else ""),
             f"constant    {len(self.flat):,}" + (f": {_cut(self.flat, most=5)}" if self.flat else ""),
             f"damaged     {len(self.skipped):,}" + (f": {_cut(damage, '; ', 5)}" if damage else ""),
@@ -105,6 +105,11 @@ class Look:
             *([f"left out    {_cut(unused, '; ', 5)}"] if unused else []),
             *([f"troubles    {len(wrong):,}: {_cut(wrong, '; ', 5)}"] if wrong else []),
         ]
+
+
+def _count(n: int, one: str, several: str = "") -> str:
+    """In words: 1 group, 2 groups."""
+    return f"{n:,} {one if n == 1 else several or one + 's'}"
 
 
 def _cut(texts: Sequence[str], joint: str = ", ", most: int = 20) -> str:
@@ -222,7 +227,7 @@ def contact_sheet(examples: Examples, path: str | os.PathLike[str], per_class: i
 def _drawn(examples: Examples, index: int) -> np.ndarray:
     """One picture, over its caption where there are any."""
     picture = _reduced(examples.items[index])
-    return with_caption(picture, examples.texts[index]) if examples.texts else picture
+    return with_caption(picture, examples.texts[index], index) if examples.texts else picture
 
 
 def _rows(examples: Examples, per_class: int) -> tuple[list[np.ndarray], list[str] | None]:

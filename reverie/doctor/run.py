@@ -25,9 +25,10 @@ from reverie.doctor.finding import Check, Seen, Undefined
 from reverie.models import Model
 from reverie.nets import parameters
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, load, misfits, new_model, read_with_metadata
 from reverie.samplers import AnnealedLangevin
-from reverie.synthesis import Request, rows_at_once, synthesize
+from reverie.synthesis import rows_at_once, synthesize
 from reverie.tensors import non_finite, streams
 from reverie.training import log, state
 from reverie.training.batches import encoded

@@ -17,8 +17,9 @@ from reverie.edits.way import Way
 from reverie.guidance import Embedded
 from reverie.guiding import helper_of
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import Run
-from reverie.synthesis import Notice, OutOfMemory, Request, times_of
+from reverie.synthesis import Notice, OutOfMemory, times_of
 
 ROWS = 8
 """Results at a time on a CPU, where more are no faster."""
@@ -58,7 +59,9 @@ def edit(
     device = next(run.denoiser.parameters()).device
     rows = ROWS if device.type == "cpu" else min(MOST, 1 << (n - 1).bit_length())
     total = -(-n // rows) * rows
-    request = replace(wish.request(run, total, way.image(run)), seed=seed)
+    request = replace(wish.request(run, total, way.image(run), sampling), seed=seed)
+    for said in request.remarks:
+        notice(said)
     if wish.empty and run.vocabulary.parts and not run.recipe.train.drop:
         notice(f"{run.path} was trained with train.drop=0, so it knows nothing that it was not told what it is")
     scene = Scene(run, sampling, request, n, device, helper_of(run, sampling, request, device))

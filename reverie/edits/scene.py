@@ -15,11 +15,13 @@ from reverie.brownian import BrownianPath, paths
 from reverie.conditioning import Cond
 from reverie.config import Plain, to_data
 from reverie.denoiser import Denoises
+from reverie.guiding import Lead, lead_of
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import Run
 from reverie.samplers import Sampler
 from reverie.sampling import generate, prior
-from reverie.synthesis import Request, guided, times_of
+from reverie.synthesis import guided, times_of
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,30 @@ class Wish:
         }
         return {key: value for key, value in given.items() if value not in (None, "", {})}
 
-    def request(self, run: Run, n: int, image: Tensor | None = None) -> Request:
-        """A request for n samples of seed 0; `image` (1 or n, C', H, W) is told besides.
+    def lead(self, run: Run, sampling: Sampling | None = None) -> Lead:
+        """Who is asked for the class and the text: the run, or the guide of `sampling` where the run knows neither.
 
         Raises:
-            ValueError: something that the model was not trained with, or an unknown value.
+            ValueError: there is no such guide, or it cannot guide this run.
         """
         label = [None] if self.label is None else self.label
-        return run.ask(n, label, self.prompt, self.attributes, image, self.negative)
+        return Lead(label, self.prompt) if sampling is None else lead_of(run, sampling, label, self.prompt)
+
+    def request(self, run: Run, n: int, image: Tensor | None = None, sampling: Sampling | None = None) -> Request:
+        """A request for n samples of seed 0.
+
+        Args:
+            run: which is asked.
+            n: how many.
+            image: (1 or n, C', H, W), told besides.
+            sampling: whose guide is asked for a class or a text of which the run knows nothing; none unless given.
+
+        Raises:
+            ValueError: something that neither was trained with, or an unknown value; or as for `lead`.
+        """
+        lead = self.lead(run, sampling)
+        label = [None] if lead.label is None else lead.label
+        return lead.told(run.ask(n, label, lead.prompt, self.attributes, image, self.negative))
 
 
 @dataclass(frozen=True, eq=False)

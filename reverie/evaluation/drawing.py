@@ -14,8 +14,9 @@ import torch
 from reverie.denoiser import Denoises
 from reverie.evaluation.team import Team
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.spaces import Space
-from reverie.synthesis import Request, helper_part, rows_at_once, synthesize
+from reverie.synthesis import helper_part, rows_at_once, synthesize
 from reverie.tensors import count
 
 BLOCK = {"cpu": 32, "cuda": 256}

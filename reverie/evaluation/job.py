@@ -26,6 +26,9 @@ from reverie.evaluation.team import Team, one_thread
 from reverie.runs import Run
 from reverie.samplers import Sampler
 
+OF_A_POINT = ("sampler", "grid", "steps", "evaluations")
+"""What the protocol of samples says that differs from point to point of a curve."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -96,12 +99,17 @@ class Job:
         """One number of a run by several samplers at several costs.
 
         It is the first metric in the features of the first extractor asked for; KID in the features of a network,
-        and the sliced Wasserstein distance elsewhere, unless asked for.
+        and the sliced Wasserstein distance elsewhere, unless asked for. Guidance and clipping are the subject's.
 
         Raises:
             ValueError: no sampler makes so few evaluations; as `Reference`.
         """
-        asked = planned(subject.run, samplers, counts)
+        run, given = subject.run, subject.sampling
+        sample = replace(
+            run.recipe.sample, guidance=given.guidance, guide=given.guide, clip=given.clip, threshold=given.threshold
+        )
+        guided = Run(run.path, replace(run.recipe, sample=sample), run.facts, run.about, run.weights)
+        asked = planned(guided, samplers, counts)
         real, floor = self._real(subject)
         extractor = (self.settings.extractors or suited(real))[0]
         metric = (self.settings.metrics or (KID() if extractor.learned else SlicedWasserstein(),))[0]
@@ -109,10 +117,7 @@ class Job:
         reference = self._made_ready(real, floor, one, told)
         subject = subject.beside(real)
         points = tuple(measure(subject, reference, asked))
-        about = subject.about()
-        kept = {
-            key: about[key] for key in ("run", "model", "weights", "guidance", "clip", "classes", "seed", "precision")
-        }
+        kept = {key: value for key, value in subject.about().items() if key not in OF_A_POINT}
         protocol = {"samples": {"source": "its own samples", "n": subject.n, **kept}, **reference.protocol}
         date = datetime.now(UTC).isoformat(timespec="seconds")
         return Curve(protocol, points, {"threads": torch.get_num_threads(), "device": str(self.device), "date": date})

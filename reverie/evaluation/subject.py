@@ -6,6 +6,7 @@ Letters in shapes: N samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,12 +19,14 @@ from reverie.evaluation.evaluate import Told
 from reverie.evaluation.frequencies import counts_in, in_proportion
 from reverie.evaluation.team import Team
 from reverie.faster import Precision, cast, checked_precision
-from reverie.guiding import helper_of
+from reverie.guidance import ClipGuide
+from reverie.guiding import Lead, helper_of, lead_of
 from reverie.prompts import Prompt
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import Run
 from reverie.samplers import Sampler, Weighed
-from reverie.synthesis import Request, times_of
+from reverie.synthesis import times_of
 from reverie.tuning.cost import evaluations
 from reverie.tuning.record import model_of
 
@@ -33,7 +36,8 @@ class Subject:
     """What samples of a run are drawn with.
 
     Raises:
-        ValueError: fewer than 2 samples, a negative seed, or an unknown class.
+        ValueError: fewer than 2 samples, a negative seed, or an unknown class; or there is no such guide, or it cannot
+            guide this run.
     """
 
     run: Run
@@ -47,6 +51,8 @@ class Subject:
     """How often each class occurs in the real examples: samples are of classes in that proportion."""
     prompts: tuple[Prompt, ...] = ()
     """What the model is told of real examples, where that is more than a class: samples are asked to be such."""
+    texts: tuple[str, ...] = ()
+    """Captions of real examples, for a guide that reads text where the run is told nothing; used in turn."""
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.seed < 0:
@@ -60,32 +66,56 @@ class Subject:
         told = f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}"
         return f"{told}-seed{self.seed}-n{self.n}{self.run.mark}"
 
+    @cached_property
+    def lead(self) -> Lead:
+        """Who is asked for the classes and the texts: the run, or the guide alone where the run knows neither."""
+        return lead_of(self.run, self.sampling, self.labels, self.texts)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the classes that can be asked for, of the run or of the guide in its place."""
+        return (self.lead.guide or self.run).classes
+
     def request(self) -> Request:
-        """What the N samples are asked to be."""
-        if self.prompts and self.labels is None:
+        """What the N samples are asked to be.
+
+        Raises:
+            ValueError: the guide leads to a text, and there is none.
+        """
+        lead = self.lead
+        own = self.labels is None or lead.guide is not None  # no class is asked of the run
+        if self.prompts and own:
             made = self.run.request([self.prompts[i % len(self.prompts)] for i in range(self.n)])
-        elif self.run.facts.prompts and self.labels is None:
+        elif self.run.facts.prompts and own:
             made = self.run.ask(self.n)
         else:
             made = Request(self.classes())
+        made = replace(lead, labels=self.classes()).told(made)
+        if isinstance(self.sampling.guide, ClipGuide) and not any(made.texts):
+            raise ValueError(
+                f"guide.kind=clip leads to a text, and samples of {self.run.path} are asked for none here: texts are "
+                f"those that the run reads or, where it is told nothing at all, captions of what it is compared with"
+            )
         return replace(made, seed=self.seed)
 
     def classes(self) -> tuple[int | None, ...]:
         """The class of each of the N samples, for a model that is told no more."""
-        if self.labels is None and self.counts is not None and self.run.classes:
+        if self.labels is None and self.counts is not None and self.known:
             return in_proportion(self.counts, self.n)
-        return self.run.labels_for(self.n, self.labels)
+        return (self.lead.guide or self.run).labels_for(self.n, self.labels)
 
     def beside(self, real: Collection) -> Subject:
         """The same, asked for what these real examples are, where no classes were asked for.
 
-        That is the prompts of some of them, or classes as often as they have them.
+        That is the prompts of some of them, classes as often as they have them, or for a guide alone captions of some.
         """
+        draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.n, len(real)))))
+        order = draw.permutation(len(real))
         if real.prompts and self.run.facts.prompts:
-            draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.n, len(real)))))
-            order = draw.permutation(len(real))
             return replace(self, prompts=tuple(real.prompts[i] for i in order[: self.n]))
-        return replace(self, counts=counts_in(real, self.run.classes)) if self.run.classes else self
+        if isinstance(self.sampling.guide, ClipGuide) and not self.run.vocabulary.parts and any(real.captions):
+            return replace(self, texts=tuple(filter(None, (real.captions[i] for i in order)))[: self.n])
+        return replace(self, counts=counts_in(real, self.known)) if self.known else self
 
     @property
     def untold(self) -> bool:
@@ -123,6 +153,7 @@ class Subject:
             **({"threshold": self.sampling.threshold} if self.sampling.threshold else {}),
             "clip": self.sampling.clip,
             "classes": self._classes_told(),
+            **({"texts": "captions of the reference"} if self.texts else {}),
             **({"image": "none"} if self.untold else {}),
             "seed": self.seed,
             "precision": self.precision,
@@ -134,7 +165,7 @@ class Subject:
             return [str(label) for label in self.labels]
         if self.run.facts.prompts:
             return "as in the reference" if self.prompts else "of the run's own prompts in turn"
-        if not self.run.classes:
+        if not self.known:
             return "none"
         return "all in turn" if self.counts is None else "as often as in the reference"
 
@@ -153,15 +184,27 @@ class Subject:
             done=lambda n: told("samples", min(n * team.size / len(labels), 1.0)),
             helper=helper_of(run, self.sampling, request, device),
         )  # fmt: skip
-        return as_collection(run, items, request, self.about())
+        return as_collection(run, items, request, self.about(), self.known)
 
 
-def as_collection(run: Run, items: np.ndarray, request: Request, about: dict[str, Plain] | None = None) -> Collection:
-    """Samples of a run with the class and the text asked for, where every one of them was asked for one."""
+def as_collection(
+    run: Run, items: np.ndarray, request: Request, about: dict[str, Plain] | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> Collection:  # fmt: skip
+    """Samples of a run with the class and the text asked for, where every one of them was asked for one.
+
+    Args:
+        run: which drew them.
+        items: (N, ...), themselves.
+        request: what was asked for.
+        about: what the protocol says of them.
+        classes: names of the classes asked for; the run's unless given.
+    """
+    classes = run.classes if classes is None else classes
     known = [label for label in request.labels if label is not None]
-    told = bool(run.classes) and len(known) == len(items)
+    told = bool(classes) and len(known) == len(items)
     return Collection(
         items, run.facts.image, f"samples of {run.path.resolve().name}", about or {},
-        np.array(known, np.int64) if told else None, run.classes if told else (),
+        np.array(known, np.int64) if told else None, classes if told else (),
         request.texts if request.texts and all(request.texts) else (),
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Losses: what is compared, at which times, with which weight."""
 
-from reverie.losses.base import Loss, Pointwise
+from reverie.losses.base import Loss, OneLevel, Pointwise
 from reverie.losses.bound import Hybrid, VariationalBound
 from reverie.losses.contrastive import Contrastive
 from reverie.losses.cross_entropy import CrossEntropy
@@ -39,6 +39,7 @@ __all__ = [
     "LogitNormalTimes",
     "Loss",
     "MinSNR",
+    "OneLevel",
     "OptimalTransport",
     "Pairing",
     "Penalty",

@@ -75,11 +75,8 @@ class Loss(Part, abc.ABC, family="loss"):
         """
 
 
-class Pointwise(Loss):
-    """A loss that looks at one noise level an example, and asks the denoiser once.
-
-    A subclass has a field `times` and says how far the guess is from the truth.
-    """
+class OneLevel(Loss):
+    """A loss that looks at one noise level an example: a field `times`, and the value of what was noised."""
 
     times: Times
 
@@ -91,12 +88,12 @@ class Pointwise(Loss):
         return eps
 
     @abc.abstractmethod
-    def compare(self, truth: Prediction, guess: Prediction, schedule: Schedule) -> Tensor:
-        """(B,), for the x0 and eps that x was made of and those that the denoiser says."""
+    def value(self, f: Any, truth: Prediction, t: Tensor, cond: Cond | None) -> Tensor:  # noqa: ANN401  # as for `Loss`
+        """(B,), for the x0, eps and x (B, ...) of `truth`, at t (B,)."""
 
     def __call__(
         self,
-        f: Denoises,
+        f: Any,  # noqa: ANN401  # as for `Loss`
         x0: Tensor,
         u: Tensor,
         cond: Cond | None = None,
@@ -104,8 +101,20 @@ class Pointwise(Loss):
         memory: nn.Module | None = None,
     ) -> Tensor:
         t, eps = self.times(u, f.schedule), self.paired(x0, noise(x0), cond)
-        level = f.schedule.at(t, like=x0)
-        truth = Prediction.of(x0, eps, level)
+        return self.value(f, Prediction.of(x0, eps, f.schedule.at(t, like=x0)), t, cond)
+
+
+class Pointwise(OneLevel):
+    """A loss of one noise level an example that asks the denoiser once.
+
+    A subclass has a field `times` and says how far the guess is from the truth.
+    """
+
+    @abc.abstractmethod
+    def compare(self, truth: Prediction, guess: Prediction, schedule: Schedule) -> Tensor:
+        """(B,), for the x0 and eps that x was made of and those that the denoiser says."""
+
+    def value(self, f: Denoises, truth: Prediction, t: Tensor, cond: Cond | None) -> Tensor:
         return self.compare(truth, f(truth.x, t, cond), f.schedule)
 
 

@@ -9,19 +9,17 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.losses.base import Loss
+from reverie.losses.base import OneLevel
 from reverie.losses.times import Times, UniformTimes
 from reverie.models.pair import NoisyPair, captions
 from reverie.prediction import Prediction
-from reverie.schedules import Schedule
-from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Contrastive(Loss, kind="contrastive"):
+class Contrastive(OneLevel, kind="contrastive"):
     """Which text of the batch belongs to an image, and which image to a text (Radford et al., 2021, figure 3).
 
         value_i = -(log softmax_j(l_ij)_i + log softmax_j(l_ji)_i) / 2,  l_ij = scale image_i(x_t, t) . text_j
@@ -35,27 +33,11 @@ class Contrastive(Loss, kind="contrastive"):
     """
 
     times: Times = field(default_factory=UniformTimes)
+    trains = "pair"
 
-    @property
-    def trains(self) -> str:  # type: ignore[override]
-        return "pair"
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.times(u, schedule)
-
-    def __call__(
-        self,
-        f: NoisyPair,
-        x0: Tensor,
-        u: Tensor,
-        cond: Cond | None = None,
-        noise: Noise = torch.randn_like,
-        memory: nn.Module | None = None,
-    ) -> Tensor:
-        same, given = captions(cond, len(x0))
-        t = self.times(u, f.schedule)
-        x = Prediction.of(x0, noise(x0), f.schedule.at(t, like=x0)).x
-        return info_nce(f(x, t, cond), same, given)
+    def value(self, f: NoisyPair, truth: Prediction, t: Tensor, cond: Cond | None) -> Tensor:
+        same, given = captions(cond, len(truth.x))
+        return info_nce(f(truth.x, t, cond), same, given)
 
 
 def info_nce(logits: Tensor, same: Tensor, given: Tensor) -> Tensor:

@@ -40,7 +40,10 @@ class NoisyClassifier(Noisy):
             ValueError: there is nothing to tell apart, or the backbone has no use for such a shape.
         """
         if classes < 2:
-            raise ValueError(f"a classifier needs data of at least two classes; these have {classes or 'none'}")
+            raise ValueError(
+                f"a classifier needs data of at least two classes; these have {classes or 'none'}, and attributes are "
+                "no classes: right is a sub-folder of images for each, or an .npz with y or an array data.labels names"
+            )
         pooled = Pooled(net, shape, classes)
         nn.init.zeros_(pooled.out.bias)  # all classes are as likely before there is anything to tell them apart by
         return cls(pooled, schedule, label)

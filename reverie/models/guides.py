@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,51 @@ WORDS = {"classifier": "a classifier", "pair": "an image-text pair"}
 """The kinds of run that guide another, in words."""
 SETTINGS = {"classifier": "classifier", "pair": "clip"}
 """The kind of the setting `guide` that each is for."""
+ASKED = {"classifier": ("--label", "0", 1.0), "pair": ("--prompt", "red heart", 15.0)}
+"""What a guided run is asked for, with an example, and a scale to begin with: 1 is Bayes' rule for a classifier, and
+the inverse temperature for a pair."""
 
 
 def purpose(kind: str, path: Path | str) -> str:
-    """What a run that guides is, and what to do with it.
-
-    >>> purpose("pair", "runs/p")
-    'runs/p is an image-text pair; it guides another run: reverie sample RUN guide.kind=clip guide.run=runs/p'
-    """
+    """What a run that guides is, and what to do with it."""
     return f"{path} is {WORDS[kind]}; it guides another run: {use(kind, path)}"
 
 
-def use(kind: str, path: Path | str) -> str:
-    """The command that samples with a guide."""
-    return f"reverie sample RUN guide.kind={SETTINGS[kind]} guide.run={path}"
+def use(kind: str, path: Path | str, asked: str = "", scale: float | None = None) -> str:
+    """The command that samples with a guide.
+
+    >>> use("pair", "runs/p")
+    "reverie sample RUN --prompt 'red heart' --guidance 15 guide.kind=clip guide.run=runs/p"
+
+    Args:
+        kind: of the guide.
+        path: of its run.
+        asked: a class or a text; an example unless given.
+        scale: of guidance; one to begin with unless given.
+    """
+    option, example, first = ASKED[kind]
+    told = f"{option} {shlex.quote(asked or example)} --guidance {first if scale is None else scale:.3g}"
+    return f"reverie sample RUN {told} guide.kind={SETTINGS[kind]} guide.run={shlex.quote(str(path))}"
+
+
+def use_of(run: Run) -> str:
+    """The same for a run, with a caption of its own data, and the scale that it has learned where it has saved one."""
+    captions = [prompt.text for prompt in run.facts.prompts if prompt.text]
+    asked = min(captions, key=len) if captions and run.recipe.kind == "pair" else ""
+    return use(run.recipe.kind, run.path, asked, learned_scale(run))
+
+
+def learned_scale(run: Run) -> float | None:
+    """What an image-text pair has learned to multiply its dot product by, the inverse of a temperature.
+
+    None for another run, and where its weights are missing or damaged.
+    """
+    if run.recipe.kind != "pair":
+        return None
+    try:
+        return float(run.pair.scale)
+    except ValueError:
+        return None
 
 
 def check_guides(run: Run, guide: Run) -> None:

@@ -3,7 +3,8 @@
 from reverie.prompts.asked import Asked, cond_of
 from reverie.prompts.examples import OfExamples, Place
 from reverie.prompts.known import Known
-from reverie.prompts.prompt import Prompt, in_turn, names, of_examples, typical
+from reverie.prompts.prompt import Prompt, columns, in_turn, names, of_examples, typical
+from reverie.prompts.remarks import remarks
 from reverie.prompts.vocabulary import Vocabulary
 
 __all__ = [
@@ -13,9 +14,11 @@ __all__ = [
     "Place",
     "Prompt",
     "Vocabulary",
+    "columns",
     "cond_of",
     "in_turn",
     "names",
     "of_examples",
+    "remarks",
     "typical",
 ]

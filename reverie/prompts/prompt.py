@@ -5,6 +5,8 @@ Letters in shapes: N samples, D numbers of an attribute.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -12,6 +14,7 @@ from numbers import Real
 import numpy as np
 
 from reverie.data import Examples
+from reverie.data.arrays import ATTRIBUTE
 from reverie.prompts.known import Known, Value
 from reverie.prompts.vocabulary import Vocabulary
 
@@ -99,20 +102,26 @@ def _value(stored: np.ndarray) -> Value | None:
 
 
 def typical(vocabulary: Vocabulary, examples: Examples, rows: np.ndarray, most: int) -> tuple[Prompt, ...]:
-    """At most so many different prompts of these rows, drawn without replacement, always the same ones."""
+    """At most so many prompts of these rows, drawn without replacement, always the same ones.
+
+    Any two of them differ in something: class, text or an attribute.
+    """
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence((len(rows), most)))).permutation(len(rows))
     found: dict[str, Prompt] = {}
     for row in rows[order].tolist():
         (prompt,) = of_examples(vocabulary, examples, [row])
         if not prompt.empty:
-            found.setdefault(prompt.text or repr(prompt), prompt)
+            found.setdefault(repr(prompt), prompt)
         if len(found) == most:
             break
     return tuple(found.values())
 
 
 def names(vocabulary: Vocabulary, prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """What each of N prompts asks for that not all of them do, in a few words; none where they are all the same."""
+    """What each of N prompts asks for that not all of them do, in a few words; none where they are all the same.
+
+    What stands in a prompt's own text is not said again, unless it is all that tells two prompts apart.
+    """
     own, said = {known.name: known for known in vocabulary.attributes}, []
     for prompt in prompts:
         told = {"text": prompt.text} if prompt.text else {}
@@ -120,4 +129,39 @@ def names(vocabulary: Vocabulary, prompts: Sequence[Prompt]) -> tuple[str, ...]:
         said.append(told | {f"with {name}": own[name].said(value) for name, value in prompt.attributes.items()})
     keys = dict.fromkeys(key for told in said for key in told)
     differ = [key for key in keys if len({told.get(key) for told in said}) > 1]
-    return tuple(", ".join(told[key] for key in differ if key in told) for told in said) if differ else ()
+    whole = [", ".join(told[key] for key in differ if key in told) for told in said]
+    heard = [{key for key in told if "text" in differ and _heard(told[key], told.get("text", ""))} for told in said]
+    brief = [
+        ", ".join(told[key] for key in differ if key in told and (key == "text" or key not in known))
+        for told, known in zip(said, heard, strict=True)
+    ]
+    meanings: dict[str, set[str]] = {}
+    for short, long in zip(brief, whole, strict=True):
+        meanings.setdefault(short, set()).add(long)
+    pairs = zip(brief, whole, strict=True)
+    return tuple(short if len(meanings[short]) == 1 else long for short, long in pairs) if differ else ()
+
+
+def _heard(words: str, text: str) -> bool:
+    """Whether a text has these words in it, in any case, whatever stands between them."""
+    found, whole = (" ".join(re.findall(r"[^\W_]+", each)).lower() for each in (words, text))
+    return bool(found) and f" {found} " in f" {whole} "
+
+
+def columns(vocabulary: Vocabulary, prompts: Sequence[Prompt]) -> dict[str, np.ndarray]:
+    """The attributes that N prompts ask for, as arrays that `reverie.data.Arrays` reads, `attribute_NAME` each.
+
+    Of a kind (N,) names of classes, '' where a prompt leaves it out; of D numbers (N,) or (N, D) of them, NaN there.
+    """
+    made: dict[str, np.ndarray] = {}
+    for known in vocabulary.attributes:
+        values = [prompt.attributes.get(known.name) for prompt in prompts]
+        if all(value is None for value in values):
+            continue
+        if known.classes:
+            made[ATTRIBUTE + known.name] = np.array([known.classes[v] if isinstance(v, int) else "" for v in values])
+        else:
+            empty = (math.nan,) * len(known.mean)
+            rows = np.array([empty if value is None else value for value in values], np.float64)
+            made[ATTRIBUTE + known.name] = rows[:, 0] if len(known.mean) == 1 else rows
+    return made

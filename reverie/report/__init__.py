@@ -12,7 +12,7 @@ from reverie.report.comparison import Comparison
 from reverie.report.found import gather
 from reverie.report.history import Damage
 from reverie.report.samples import Judged
-from reverie.runs import Run
+from reverie.runs import Run, of_package
 
 FILE = "report.html"
 
@@ -23,12 +23,12 @@ class Written:
 
     page: Path
     card: Path | None
-    """None where the run has a card of the user's own, which is left as it is."""
+    """None where the run has a card of the user's own, which is left as it is, or comes with the package."""
     damage: tuple[Damage, ...]
 
 
 def report(run: Run, out: Path | None = None, date: str | None = None) -> Written:
-    """Write the page of a run, and its model card into its folder.
+    """Write the page of a run, and its model card into its folder, unless that is the package's.
 
     The page is a function of the run's files and the date. Samples are drawn on the device of the run's network.
 
@@ -46,7 +46,8 @@ def report(run: Run, out: Path | None = None, date: str | None = None) -> Writte
     made = sections.page(found, _now() if date is None else date)
     write_text(path, writing.page(made))
     own = run.path / card.FILE
-    ours = not own.exists() or card.MARK in own.read_text(encoding="utf-8", errors="replace")
+    free = not own.exists() or card.MARK in own.read_text(encoding="utf-8", errors="replace")
+    ours = free and not of_package(run.path)
     if ours:
         write_text(own, card.card(found))
     return Written(path, own if ours else None, tuple(Damage(*d) for d in made.damage))

@@ -19,8 +19,9 @@ from reverie.denoiser import FixedRows
 from reverie.plots import COLOURS, INK
 from reverie.recipe import Sampling
 from reverie.report.charts import spread
+from reverie.request import Request, condition
 from reverie.runs import Facts, Run
-from reverie.synthesis import Request, condition, denoise, guided, rows_at_once, times_of
+from reverie.synthesis import denoise, guided, rows_at_once, times_of
 from reverie.training.sheets import PREVIEW_STEPS
 
 if TYPE_CHECKING:

@@ -138,6 +138,10 @@ class OpenedText(abc.ABC):
     def read(self, texts: Sequence[str], keep: bool) -> TextTable:
         """The texts as a table; with `keep` they are remembered on the disk, where reading is dear."""
 
+    @abc.abstractmethod
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text is of with none cut off, marks of its beginning and end among them."""
+
 
 def readable(texts: Sequence[str]) -> list[str]:
     """The texts as tokenizers take them: halves of a character, which some files of JSON have, become `?`."""
@@ -195,6 +199,6 @@ def warn_of_cuts(cut: int, count: int, length: int) -> None:
     """Say how many captions are longer than is read."""
     if cut:
         log.warning(
-            "%d of %d captions (%.3g %%) are longer than %d tokens; the rest of them is cut off (setting length)",
+            "%d of %d captions (%.3g %%) are longer than %d tokens; the rest of them is cut off (text.length)",
             cut, count, 100 * cut / count, length,
         )  # fmt: skip

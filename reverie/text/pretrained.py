@@ -147,7 +147,7 @@ class Pretrained(TextEncoder, kind="pretrained", aliases={"minilm": {"model": hu
         own = getattr(out, "pooler_output", None)
         if own is None:
             raise ValueError(
-                f"the text encoder {self.model} makes no vector of a whole text; set pooled to mean, cls or none"
+                f"the text encoder {self.model} makes no vector of a whole text; set text.pooled to mean, cls or none"
             )
         return h, own
 
@@ -219,6 +219,13 @@ class OpenedPretrained(OpenedText):
         if keep:
             self._net = None
         return States([found.get(text) for text in known], own, (store.width, store.pooled))
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """By the tokenizer's file alone: neither the network nor transformers is needed."""
+        from tokenizers import Tokenizer
+
+        tokenizer: Any = Tokenizer.from_buffer(self.text)
+        return [0 if blank(text) else len(tokenizer.encode(text).ids) for text in readable(texts)]
 
     def _key(self) -> str:
         """All that the states of a text depend on, besides the text."""

@@ -150,12 +150,19 @@ class OpenedTransformer(OpenedText):
         """Numbers of words are found too quickly to be kept."""
         texts = readable(texts)
         known, own = numbered(texts)
-        found = [[] if blank(text) else self.tokenizer.encode(text).ids[: self.length] for text in known]
+        found = [ids[: self.length] for ids in self._ids(known)]
         words = torch.zeros(len(known), max([1, *map(len, found)]), dtype=torch.int32)
         for row, ids in zip(words, found, strict=True):
             row[: len(ids)] = torch.tensor(ids, dtype=torch.int32)
         counts = torch.tensor([len(ids) for ids in found], dtype=torch.int64)
         return Words(words, counts, own)
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Words of each text."""
+        return [len(ids) for ids in self._ids(readable(texts))]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[] if blank(text) else self.tokenizer.encode(text).ids for text in texts]
 
 
 class Words(TextTable):

@@ -18,9 +18,10 @@ from reverie.guiding import helper_of
 from reverie.outputs import write_samples
 from reverie.prompts import of_examples
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.runs import SAMPLES, Run
 from reverie.schedules import Schedule
-from reverie.synthesis import Request, synthesize
+from reverie.synthesis import synthesize
 from reverie.tensors import generator
 
 PREVIEW_STEPS = 50
@@ -90,5 +91,5 @@ def draw(run: Run, denoiser: Denoiser, step: int, device: torch.device, shown: S
     about: dict[str, Any] = {"step": step, "seed": 0} | ({"texts": list(request.texts)} if request.texts else {})
     if run.recipe.image_condition is not None:
         about["image"] = "none" if request.cond is None or request.cond.image is None else "of held-out examples"
-    write_samples(path, run.space.decode(x), request.labels, facts, about, request.texts, request.names)
+    write_samples(path, run.space.decode(x), request, facts, about)
     return path

@@ -113,3 +113,20 @@ def test_a_run_that_held_nothing_out(tmp_path):
     result = cli("audit", run, "-n", "20", "--steps", "2", "--extractor", "none")
     assert result.code == 0, result
     assert "cannot tell: no held-out examples" in result.out
+
+
+def test_what_a_run_is_not_told_is_said(tmp_path):
+    seeing = trained("image_condition.kind=low_resolution", "image_condition.factor=2")
+    result = cli("audit", seeing, "-n", "20", "--steps", "2", "--extractor", "none", "--out", tmp_path)
+    assert result.code == 0, result
+    said = " ".join(result.out.split())
+    assert f"left out told an image: {seeing} is told none here; copies that it would make of an image" in said
+
+
+def test_a_guide_is_asked_for_the_classes_of_training(tmp_path):
+    guide = ("guide.kind=classifier", f"guide.run={trained('kind=classifier')}", "--guidance", "5")
+    words = ("-n", "20", "--steps", "2", "--extractor", "none", "--out", tmp_path)
+    result = cli("audit", trained("labels=false"), *guide, *words)
+    assert result.code == 0, result
+    (file,) = tmp_path.glob("*.json")
+    assert read(file).protocol["samples"]["classes"] == "as often as in training"

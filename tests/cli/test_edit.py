@@ -7,7 +7,10 @@ from told import untrained
 from toys import cli, copied, trained
 
 from reverie.cli.naming import finer, place_of
+from reverie.config import registered
 from reverie.denoiser import Denoiser
+from reverie.editing import Method
+from reverie.guidance import Guide
 from reverie.pictures import read_metadata
 
 
@@ -128,6 +131,44 @@ def test_a_model_that_never_went_without_a_class_is_spoken_of(folder):
     assert "train.drop=0" in shown.err
 
 
+def test_a_picture_that_an_operator_cannot_have_left_is_refused_and_degraded_where_asked_for(folder):
+    out = ("-n", 1, "--steps", 2, "--out", "a.npy")
+    said = cli("edit", trained(), "eight.png", "--operator", "downsample:2", *out).sentence
+    assert said.startswith("--operator downsample:2: eight.png has 8x8 pixels, and the operator leaves 4x4 of the 8x8")
+    assert said.endswith("or --measure to have eight.png degraded first and that restored")
+    for words in (("eight.png", "--operator", "downsample:2", "--measure"), ("cat.png", "--operator", "blur:1")):
+        assert cli("edit", trained(), *words, *out).code == 0  # what is blurred is as large as before
+
+
+def test_a_picture_in_colour_is_not_what_grey_leaves(folder, tmp_path):
+    run, out = untrained(tmp_path / "told", ("flat", "round")).path, ("-n", 1, "--steps", 2, "--out", "a.npy")
+    said = cli("edit", run, "cat.png", "--operator", "grey", *out).sentence
+    assert "--operator grey: cat.png has colours, and the operator leaves none; give a picture that it left" in said
+    Image.open("cat.png").convert("L").convert("RGB").save("grey.png")
+    Image.open("grey.png").save("grey.jpg", quality=60)
+    for words in (("cat.png", "--measure"), ("grey.png",), ("grey.jpg",)):
+        assert cli("edit", run, *words, "--operator", "grey", *out).code == 0
+
+
+def test_a_guide_is_asked_for_what_the_run_does_not_know(folder):
+    guide = ("guide.kind=classifier", f"guide.run={trained('kind=classifier')}", "--guidance", 20)
+    free, words = trained("labels=false"), ("cat.png", "--strength", 0.6, "--label", "3,4", "-n", 4, "--steps", 4)
+    assert "was trained without labels" in cli("edit", free, *words, "--out", "a.png").sentence
+    for out in ("a.png", "a.npz"):
+        result = cli("edit", free, *words, *guide, "--out", out)
+        assert result.code == 0, result
+    assert read_metadata(folder / "a.png")["labels"] == np.load("a.npz")["arr_1"].tolist() == [3, 4, 3, 4]
+    assert cli("edit", free, *words, *guide[:2], "--guidance", 0, "--out", "b.npz").code == 0
+    assert not np.array_equal(np.load("a.npz")["arr_0"], np.load("b.npz")["arr_0"])
+
+
+def test_the_help_lists_what_there_is():
+    shown = " ".join(cli("edit", "--help").out.split())
+    assert "Operators, with their number as downsample:4: blur (sigma), downsample (factor), grey." in shown
+    assert "repaint (length, times)." in shown
+    assert all(kind in shown for kind in (*registered(Method), *registered(Guide)))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -141,37 +182,58 @@ def test_a_model_that_never_went_without_a_class_is_spoken_of(folder):
         (["cat.png", "--mask", "mask.png", "--outpaint", "0,1,0,1"], "are two ways to edit a picture"),
         (["cat.png", "--strength", "0.5", "--to", "dog.png"], "--to and --strength are two ways"),
         (["cat.png", "--box", "0,0,4"], "--box is left,top,width,height in pixels"),
-        (["cat.png", "--box", "9,9,9,9"], "inside the picture of 16x16"),
-        (["cat.png", "--outpaint", "0,0,0,0"], "not all 0"),
-        (["cat.png", "--outpaint", "8,0,0,0"], "must hold some of the picture"),
-        (["cat.png", "--strength", "1.5"], "strength is the share of the steps"),
-        (["cat.png", "--strength", "0"], "strength is the share of the steps"),
+        (["cat.png", "--box", "9,9,9,9"], "--box: a box is left,top,width,height inside the picture of 16x16"),
+        (
+            ["cat.png", "--outpaint", "0,0,0,0"],
+            "--outpaint 0,0,0,0: margins are pixels to add",
+        ),
+        (["cat.png", "--outpaint", "8,0,0,0"], "--outpaint 8,0,0,0: a window of 8x8 must hold some of the picture"),
+        (["cat.png", "--strength", "1.5"], "--strength is the share of the steps"),
+        (["cat.png", "--strength", "0"], "--strength is the share of the steps"),
         (["cat.png", "--to", "nowhere.png"], "there is no picture nowhere.png"),
-        (["cat.png", "--operator", "downsmaple:2"], "did you mean 'downsample'"),
-        (["cat.png", "--operator", "downsample:3"], "downsample by 3 needs sides that it divides"),
-        (["cat.png", "--operator", "downsample:x"], "factor must be int"),
-        (["cat.png", "--operator", "grey:2"], "grey has no number"),
-        (["cat.png", "--operator", "grey"], "images in 3 colours"),
-        (["cat.png", "--operator", "blur:1", "--noise=-1"], "standard deviation of at least 0"),
-        (["held-out:0", "--operator", "downsample:2"], "with --measure"),
-        (["cat.png", "--operator", "downsample:2", "--method", "repaint"], "take --method pigdm"),
-        (["cat.png", "--mask", "mask.png", "--method", "repiant"], "did you mean 'repaint'"),
+        (
+            ["cat.png", "--operator", "downsmaple:2"],
+            "--operator downsmaple:2: unknown operator 'downsmaple'",
+        ),
+        (
+            ["cat.png", "--operator", "downsample:3"],
+            "--operator downsample:3: downsample by 3 needs sides",
+        ),
+        (["cat.png", "--operator", "downsample:x"], "--operator downsample:x: factor must be int; given 'x'"),
+        (["cat.png", "--operator", "blur:1+blur:0"], "--operator blur:1+blur:0: blur needs a sigma above 0"),
+        (["cat.png", "--operator", "grey:2"], "--operator grey:2: grey has no number"),
+        (["cat.png", "--operator", "grey"], "--operator grey: the operator 'grey' acts on images in 3 colours"),
+        (["cat.png", "--operator", "blur:1", "--noise=-1"], "--noise is a standard deviation of at least 0"),
+        (["cat.png", "--operator", "blur:1", "--noise=inf"], "--noise is a standard deviation of at least 0"),
+        (["held-out:0", "--operator", "blur:1"], "--operator blur:1: held-out:0 is a whole picture; give"),
+        (["small.png", "--operator", "downsample:2", "--method", "repaint"], "take --method pigdm"),
+        (["cat.png", "--mask", "mask.png", "--method", "repiant"], "--method repiant: unknown method 'repiant'"),
         (["cat.png", "--mask", "mask.png", "method.tmies=2"], "did you mean 'times'"),
-        (["cat.png", "--mask", "mask.png", "--method", "ddrm", "--sampler", "heun"], "a sampler of its own"),
+        (
+            ["cat.png", "--mask", "mask.png", "--method", "ddrm", "--sampler", "heun"],
+            "--method ddrm is a sampler of its own; leave --sampler heun out",
+        ),
+        (["cat.png", "--sampler", "hoin"], "--sampler hoin: unknown sampler 'hoin'"),
+        (["cat.png", "--grid", "unifrom"], "--grid unifrom: unknown grid 'unifrom'"),
+        (["cat.png", "--guidance", "-1"], "--guidance must be at least 0; given -1"),
         (["cat.png", "--method", "ddrm"], "--method is how a mask or a measurement is heeded"),
         (["cat.png", "method.times=2"], "is a setting of a method"),
         (["cat.png", "--noise", "0.1"], "--noise belongs to --operator"),
         (["cat.png", "--measure"], "--measure belongs to --operator"),
-        (["cat.png", "--invert", "--sampler", "ancestral"], "cannot be inverted"),
+        (
+            ["cat.png", "--invert", "--sampler", "ancestral"],
+            "--invert goes back to the noise, and the sampler anc",
+        ),
+        (["cat.png", "--to", "dog.png", "--sampler", "dpmpp_2m"], "--to goes back to the noise, and the sampler"),
         (["cat.png", "--from-label", "3"], "for --invert"),
         (["cat.png", "--invert", "--from-label", "33"], "unknown label '33'"),
         (["cat.png", "--label", "x"], "unknown label 'x'"),
         (["cat.png", "--prompt", "a cat"], "reads no text"),
         (["cat.png", "--with", "style=noto"], "knows no attribute 'style'"),
         (["cat.png", "--resize", "shrink"], "--resize is crop, pad, stretch"),
-        (["cat.png", "-n", "0"], "at least 1 result"),
-        (["cat.png", "--seed=-1"], "at least 0"),
-        (["cat.png", "--steps", "0"], "at least 1 step"),
+        (["cat.png", "-n", "0"], "-n must be at least 1; given 0"),
+        (["cat.png", "--seed=-1"], "--seed must be at least 0; given -1"),
+        (["cat.png", "--steps", "0"], "--steps must be at least 1; given 0"),
         (["cat.png", "--out", "a.gif"], "which is for --to"),
         (["cat.png", "--out", "a.jpg"], "stands for nothing here"),
     ],

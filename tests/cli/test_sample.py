@@ -10,13 +10,14 @@ from toys import DIT, cli, trained
 from reverie import config
 from reverie.denoiser import Denoiser
 from reverie.grids import Grid
+from reverie.guidance import Guide
 from reverie.pictures import read_metadata
 from reverie.samplers import Sampler
 
 
 def test_the_help_lists_every_sampler_and_grid():
     shown = re.findall(r"[\w+]+", cli("sample", "--help").out)
-    for family in (Sampler, Grid):
+    for family in (Sampler, Grid, Guide):
         assert set(config.registered(family)) <= set(shown)
     assert set(config.aliases(Sampler)) <= set(shown)
     assert "reverie config" in cli("sample", "--help").out
@@ -37,6 +38,9 @@ def test_sections_of_a_chain_are_a_grid(words, steps, tmp_path):
         (["--sampler", "euler_maruyama", "--grid", "uniform"], "divides by alpha"),
         (["--precision", "fp16", "--device", "cpu"], "fp16 is for cuda"),
         (["--precision", "half", "--device", "cpu"], "precision must be no or bf16"),
+        (["-n", "-3"], "at least 1 sample can be asked for; given -3"),
+        (["--with", "shade"], "--with shade gives no value; write --with shade=VALUE"),
+        (["--with", "=left"], "--with '=left' names no attribute; write --with NAME=VALUE"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_network_is_called(words, message, tmp_path, monkeypatch):
@@ -51,6 +55,47 @@ def test_any_number_of_steps(steps, tmp_path):
     words = ("-n", 1, "--sampler", "ddim", "--grid", "uniform", "--steps", steps)
     shown = cli("sample", trained(), *words, "--out", tmp_path / "a.npy")
     assert f"1 sample, ddim, {steps} step" in shown.out
+
+
+def drawn(run, *words, out):
+    """The samples that the words ask for, and what was noted of them."""
+    fixed = ("-n", 3, "--sampler", "ddim", "--grid", "uniform", "--steps", 2, "--out", out)
+    done = cli("sample", run, *words, *fixed)
+    assert done.code == 0, done
+    return np.load(out).astype(int), done.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "words", "told"),
+    [
+        ((), ["--label", "none", "--guidance", 3], "guidance 3 does nothing: no sample is asked for anything; .*label"),
+        (["labels=false"], ["--guidance", 3], "guidance 3 does nothing: .* can be asked for nothing; guide.kind=auto"),
+        ((), ["--label", "none", "--guidance", 3, "guide.kind=classifier", "guide.run={classifier}"],
+         "guidance 3 does nothing: guide.kind=classifier leads to a class, and no sample is asked for one"),
+        ((), ["--guidance", 3, "guide.kind=auto", "guide.run={own}"], "guide.run is the run itself.*a weaker model"),
+        ((), ["guidance=1", "guide.interval=[0.3,4]"], "guide.kind=classifier_free does nothing at guidance 1;"),
+        (["sample.guidance=1"], ["guide.kind=auto", "guide.run={own}"], "nothing at guidance 1, the scale of the run"),
+    ],
+    ids=["label none", "told nothing", "no class", "itself", "scale 1", "the run's scale 1"],
+)  # fmt: skip
+def test_guidance_that_does_nothing_is_said(trained_with, words, told, tmp_path):
+    run, at = trained(*trained_with), {"classifier": trained("kind=classifier"), "own": trained(*trained_with)}
+    words = [word.format(**at) if isinstance(word, str) else word for word in words]
+    led, said = drawn(run, *words, out=tmp_path / "led.npy")
+    assert re.fullmatch(f"note: .*{told}.*", said)
+    label = ["--label", "none"] if "none" in words else []
+    plain, said = drawn(run, *label, "guidance=1", out=tmp_path / "plain.npy")
+    assert said == ""
+    assert np.abs(led - plain).max() <= 1
+
+
+def test_the_scale_of_a_run_is_not_taken_for_another_models_in_silence(tmp_path):
+    run, guide = trained("sample.guidance=1.5"), ["guide.kind=classifier", f"guide.run={trained('kind=classifier')}"]
+    own, said = drawn(run, *guide, out=tmp_path / "own.npy")
+    assert re.fullmatch("note: guidance is 1.5, the scale of the run, which was not chosen for guide.kind=cl.*", said)
+    given, said = drawn(run, *guide, "--guidance", 1.5, out=tmp_path / "given.npy")
+    assert said == ""
+    assert np.array_equal(own, given)
 
 
 def limited(monkeypatch, most):

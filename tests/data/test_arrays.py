@@ -155,6 +155,16 @@ def test_arrays_are_attributes_only_when_they_are_asked_for(tmp_path):
         Arrays(data.path, attributes=("age", "age")).load()
 
 
+def test_arrays_that_are_called_attributes_are_some(tmp_path):
+    held = {"attribute_style": np.array(["b", "a", ""]), "attribute_age": np.array([1, 2, 5])}
+    data = saved(tmp_path, x=np.eye(3), attribute_names=np.array(["style", "age"]), age=np.zeros(3), **held)
+    style, age = data.load().attributes  # the names of all are no value an item
+    assert (style.name, style.classes, style.values.tolist()) == ("style", ("a", "b"), [1, 0, -1])
+    assert (age.name, age.values.tolist()) == ("age", [[1.0], [2.0], [5.0]])
+    own, plain = Arrays(data.path, attributes=("style", "age")).load().attributes
+    assert (own.values.tolist(), plain.values.tolist()) == ([1, 0, -1], [[0.0]] * 3)
+
+
 def test_objects_are_never_unpickled(tmp_path):
     class Bomb:
         def __reduce__(self):

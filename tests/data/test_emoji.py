@@ -3,6 +3,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from PIL import Image
+from small_sets import NOTO, TWEMOJI, draw_emoji
 
 from reverie.data import emoji as module
 from reverie.data import emoji_styles, packages, resolve, split
@@ -12,25 +13,14 @@ from reverie.data.emoji_styles import STYLES, OpenMoji, laid
 
 HEART, WAVE, TREE, FLAG = "2764-fe0f", "1f44b", "1f332", "1f1f3-1f1f4"
 FARMERS = [f"{who}{tone}-200d-1f33e" for who in ("1f468", "1f469", "1f9d1") for tone in ("", "-1f3fb", "-1f3ff")]
-NOTO, TWEMOJI = "emoji-datasource-google/img/google/64", "emoji-datasource-twitter/img/twitter/64"
-
-
-def written(folder, stems, seed=0):
-    """Pictures of random colours, half of every one transparent."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    for stem in stems:
-        pixels = random.integers(0, 256, (8, 8, 4), np.uint8)
-        pixels[:, :4, 3], pixels[:, 4:, 3] = 255, 0
-        Image.fromarray(pixels).save(folder / f"{stem}.png")
 
 
 @pytest.fixture
 def two(tmp_path, monkeypatch):
     """A folder with two styles, and no way to any other."""
     stems = [HEART, WAVE, TREE, FLAG, *FARMERS, *(f"{WAVE}-{tone:x}" for tone in TONES)]
-    written(tmp_path / NOTO, stems)
-    written(tmp_path / TWEMOJI, [*stems[:-1], "e000-e001", "about"], seed=1)  # no emoji, and no code points
+    draw_emoji(tmp_path / NOTO, stems)
+    draw_emoji(tmp_path / TWEMOJI, [*stems[:-1], "e000-e001", "about"], seed=1)  # no emoji, and no code points
 
     def nowhere(package, into):
         raise ValueError(f"{package.spec} is nowhere")

@@ -75,6 +75,53 @@ def test_row_labels_stand_beside_their_rows():
     assert not ink[44:48].any()
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("text", ["one two three four five six seven", "x" * 300, "a b " * 30_000, "é" * 40, "", "a"])
+def test_a_text_is_broken_to_fit_and_loses_only_its_middle(text, most):
+    letters = pictures.font(11)
+    found = pictures.lines(text, 120, letters, most)
+    assert len(found) <= most
+    assert all(letters.getlength(line) <= 120 for line in found)
+    whole, shown = "".join(text.split()), "".join("".join(found).split())
+    begins, dots, ends = shown.partition("...")
+    assert whole == shown or (dots and whole.startswith(begins) and whole.endswith(ends) and ends)
+    assert len(shown) > min(len(whole), 9) - 1
+
+
+def test_texts_that_differ_in_their_last_word_are_still_told_apart():
+    long = "a photograph of a cat that sleeps on a wooden table beside a window, in the style of "
+    for most in (1, 2):
+        a, b = (" ".join(pictures.lines(long + style, 240, pictures.font(16), most)) for style in ("noto", "twemoji"))
+        assert a.endswith("noto")
+        assert b.endswith("twemoji")
+
+
+def test_what_has_no_letters_in_the_font_is_a_number():
+    for text in ("красное сердце", "ένα", "café ñ", "red ☂"):
+        assert pictures.legible(text, 3) == text
+        assert all(letter.isspace() or pictures.font(30).getmask(letter).getbbox() for letter in text)
+    assert pictures.legible("猫の顔", 3) == "#3"
+    assert pictures.legible("a  red 猫 heart", 0) == "#0 a red heart"
+
+
+def test_letters_of_other_scripts_are_no_boxes():
+    """The glyph of a letter that a font has not is the same for all of them."""
+    drawn = {bytes(pictures.font(40).getmask(letter)) for letter in "ЖΩñЩ"}
+    assert len(drawn) == 4
+    image = np.zeros((1, 1, 40, 40), np.uint8)
+    sheets = [np.asarray(pictures.sheet([image], row_labels=[text])) for text in ("Ж", "Щ")]
+    assert sheets[0].shape != sheets[1].shape or (sheets[0] != sheets[1]).any()
+
+
+def test_long_labels_stand_in_two_lines_where_there_is_room():
+    text = "a photograph of a cat that sleeps on a wooden table"
+    for high, wanted in ((64, 2), (16, 1)):
+        image = np.zeros((1, 1, high, 64), np.uint8)
+        seen = np.asarray(pictures.sheet([image], scale=1, row_labels=[text]).convert("L"))
+        ink = (seen[:, : seen.shape[1] - 72] < 200).any(1)
+        assert int((np.diff(ink.astype(int), prepend=0) == 1).sum()) == wanted
+
+
 def test_transparent_pictures_lie_over_a_checkerboard():
     image = np.zeros((4, 32, 32), np.uint8)
     image[0], image[3, :16] = 255, 255

@@ -1,29 +1,10 @@
 import gzip
-import struct
 
 import numpy as np
 import pytest
+from small_sets import pack, write_set
 
 from reverie.data import Digits, Fashion, Idx, idx, resolve, split
-
-
-def pack(array):
-    code = {"u1": 8, "i2": 11, "f4": 13}[array.dtype.str[1:]]
-    head = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
-
-
-def write_set(folder, train=20, test=10, zipped=True, names="{}-{}-idx{}-ubyte"):
-    folder.mkdir(exist_ok=True)
-    random = np.random.default_rng(0)
-    made = {}
-    for part, count in (("train", train), ("t10k", test)):
-        images, labels = random.integers(0, 256, (count, 5, 4), np.uint8), (np.arange(count) % 10).astype(np.uint8)
-        made[part] = images, labels
-        for what, array in (("images", images), ("labels", labels)):
-            data, name = pack(array), names.format(part, what, array.ndim)
-            (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(data) if zipped else data)
-    return made
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])

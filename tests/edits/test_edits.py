@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from told import guided_by_text
 from toys import copied, trained
 
 from reverie.conditioning import Cond
@@ -18,6 +19,7 @@ from reverie.edits import Blend, Convert, Inpaint, Outpaint, Redraw, Restore, To
 from reverie.edits.pictures import Source, known_of_boxes, known_of_mask
 from reverie.edits.sheets import edit_sheet
 from reverie.grids import Knots, Uniform
+from reverie.guidance import ClassifierGuide, ClipGuide
 from reverie.recipe import Sampling
 from reverie.runs import Run, load
 from reverie.samplers import DDIM
@@ -178,6 +180,41 @@ def test_what_an_operator_leaves_of_a_picture():
         edit(run(), Restore(picture(shape=(1, 4, 4)), Downsample(2), method=RePaintMethod()))
     with pytest.raises(ValueError, match="3 colours"):
         measured(run(), plain, Grey())
+
+
+# ------------------------------------------------------------------------------------ what a guide is asked
+
+
+def test_a_class_that_the_run_does_not_know_is_asked_of_its_guide():
+    free, classifier = run("labels=false", "train.ema_lengths=[]"), run("kind=classifier", "train.ema_lengths=[]")
+    settings = replace(
+        free.settings(DDIM(), Uniform(4), guidance=30.0), guide=ClassifierGuide(run=str(classifier.path))
+    )
+    wish = Wish(label=["3", None])
+    whole = edit(free, Redraw(picture(), 1.0), wish, 4, 7, settings)  # at strength 1, those are samples
+    assert apart(whole, free.sample(4, ["3", None], 7, settings)) <= 1
+    led, plain = (edit(free, Redraw(picture()), wish, 4, sampling=replace(settings, guidance=w)) for w in (30.0, 0.0))
+    assert [torch.equal(a, b) for a, b in zip(led, plain, strict=True)] == [False, True, False, True]
+    surer = [
+        classifier.classifier(classifier.space.encode(x[::2]), torch.tensor(0.02)).log_softmax(1)[:, 3]
+        for x in (led, plain)
+    ]
+    assert bool((surer[0] > surer[1]).all())
+    for wrong, message in ((Wish(label="dog"), "unknown label 'dog'"), (Wish(), "no sample is asked for one")):
+        with pytest.raises(ValueError, match=message):
+            edit(free, Redraw(picture()), wrong, 1, sampling=settings)
+
+
+def test_a_text_that_the_run_does_not_read_is_asked_of_its_guide(tmp_path):
+    pair, free = guided_by_text(tmp_path)
+    settings = replace(free.settings(DDIM(), Uniform(4), guidance=100.0), guide=ClipGuide(run=str(pair.path)))
+    wish = Wish(prompt=["a red tile", "", "the blue one"])
+    of = picture(shape=(3, 4, 4))
+    whole = edit(free, Redraw(of, 1.0), wish, 11, 7, settings)  # in two batches
+    assert apart(whole, free.sample(11, None, 7, settings, prompt=wish.prompt)) <= 1
+    plain = edit(free, Redraw(of, 1.0), wish, 11, 7, replace(settings, guidance=0.0))
+    same = [torch.equal(a, b) for a, b in zip(whole, plain, strict=True)]
+    assert same == [i % 3 == 1 for i in range(11)]
 
 
 # --------------------------------------------------------------------------------- models that are told

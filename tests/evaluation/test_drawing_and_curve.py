@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from told import guided_by_text
 from toys import trained
 
 from reverie.evaluation.collection import Collection
@@ -16,15 +17,18 @@ from reverie.evaluation.drawing import blocks, draw
 from reverie.evaluation.evaluate import Reference, Settings
 from reverie.evaluation.extractors import Pixels
 from reverie.evaluation.extractors.base import Features
+from reverie.evaluation.job import Job
 from reverie.evaluation.metrics import from_names
 from reverie.evaluation.numbers import Number
 from reverie.evaluation.reading import of_run
 from reverie.evaluation.remembered import folder, remembered
 from reverie.evaluation.subject import Subject
 from reverie.evaluation.team import Team, one_thread
+from reverie.grids import Uniform
+from reverie.guidance import ClassifierFreeGuide, ClassifierGuide, ClipGuide
+from reverie.request import Request
 from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, Heun
-from reverie.synthesis import Request
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def run():
 
 
 def subject(run, **settings):
-    return Subject(run, run.settings(), **{"n": 300, **settings})
+    return Subject(run, **{"sampling": run.settings(), "n": 300, **settings})
 
 
 # ---------------------------------------------------------------------------------------- samples
@@ -85,6 +89,44 @@ def test_the_protocol_of_samples_tells_how_to_draw_them(run):
 
 def test_samples_of_no_class_have_no_label(run):
     assert subject(run, n=4, labels=(None, 3)).draw().labels is None
+
+
+def test_samples_of_a_run_without_classes_are_led_to_those_of_the_reference():
+    free, classifier = load(trained("labels=false")), load(trained("kind=classifier"))
+    sampling = replace(free.settings(guidance=20.0), guide=ClassifierGuide(run=str(classifier.path)))
+    with one_thread():
+        some = Subject(free, sampling, 40, labels=("3", 4), seed=5)
+        made = some.draw()
+        assert np.array_equal(made.items, free.sample(40, ["3", 4], 5, sampling).numpy())
+        assert (made.labels.tolist(), made.classes) == ([3, 4] * 20, classifier.classes)
+        assert made.about["classes"] == ["3", "4"]
+        real = of_run(free, 200).train
+        threes = real.take(np.flatnonzero(real.labels == 3))
+        for one, label, told in (
+            (replace(some, labels=None), None, "all in turn"),
+            (replace(some, labels=None).beside(threes), 3, "as often as in the reference"),
+        ):
+            made = one.draw()
+            assert np.array_equal(made.items, free.sample(40, label, 5, sampling).numpy())
+            assert made.about["classes"] == told
+    with pytest.raises(ValueError, match="unknown label 'dog'"):
+        Subject(free, sampling, 2, labels=("dog",))
+    with pytest.raises(ValueError, match="was trained without labels"):
+        Subject(free, free.settings(), 2, labels=(3,))
+
+
+def test_samples_of_a_run_without_texts_are_led_to_captions_of_its_data(tmp_path):
+    pair, free = guided_by_text(tmp_path)
+    sampling = replace(free.settings(guidance=100.0), guide=ClipGuide(run=str(pair.path)))
+    captions = ("", "a red tile", "the blue one")
+    real = Collection(np.zeros((3, 3, 4, 4), np.uint8), True, "three", captions=captions)
+    with one_thread():
+        made = Subject(free, sampling, 5, seed=2).beside(real).draw()
+        assert set(made.captions) == set(captions[1:])
+        assert np.array_equal(made.items, free.sample(5, None, 2, sampling, prompt=made.captions).numpy())
+    assert made.about["texts"] == "captions of the reference"
+    with pytest.raises(ValueError, match="are asked for none here: texts are those"):
+        Subject(free, sampling, 5).beside(replace(real, captions=())).draw()
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 3), (9, 3), (1, 5), (0, 2)])
@@ -184,6 +226,20 @@ def test_a_curve_measures_each_sampler_at_each_cost(run):
     assert data["pareto"]["evaluations"] == [found.index(p) for p in curve.front("evaluations")]
     figure = picture(curve, "toy")
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
+
+
+def test_a_curve_is_of_the_settings_asked_for_and_says_all_that_an_evaluation_says(run):
+    job = Job(Settings((Pixels(),), from_names("sliced_wasserstein")), references=200)
+    guide = ClassifierFreeGuide(rescale=0.5)
+    asked = replace(run.settings(DDIM(), Uniform(3), guidance=3.0), guide=guide, threshold=0.9, clip=True)
+    given = subject(run, n=60, sampling=asked)
+    curve = job.curve(given, [DDIM()], [3], lambda what, share: None)
+    alone = job.of_run(given, lambda what, share: None)
+    assert [p.number for p in curve.points] == list(alone.numbers)
+    said = {**alone.protocol["samples"], "source": "its own samples"}
+    of_these = ("sampler", "grid", "steps", "evaluations", "digest", "shape", "image")
+    assert curve.protocol["samples"] == {key: value for key, value in said.items() if key not in of_these}
+    assert (said["guidance"], said["guide"]["rescale"], said["threshold"]) == (3.0, 0.5, 0.9)
 
 
 def test_what_a_sampler_cannot_do_is_left_out_and_told(run):

@@ -63,6 +63,18 @@ def test_a_guide_wraps_as_it_says(guide, helper, wanted):
         assert not close(guided.x0, wanted(X, TIMES, COND).x0, 1e-3)
 
 
+def test_settings_without_a_kind_are_of_classifier_free_guidance():
+    assert from_data(Guide, {"interval": [0.3, 4.0]}, "guide") == ClassifierFreeGuide((0.3, 4.0))
+    with pytest.raises(ValueError, match="guide needs a kind, one of"):
+        from_data(Guide, {"run": "runs/weak"}, "guide")
+
+
+@pytest.mark.parametrize(("kind", "told"), [("auto", "smaller"), ("classifier", "classifier"), ("clip", "kind=pair")])
+def test_a_guide_that_needs_a_run_says_of_what(kind, told):
+    with pytest.raises(ValueError, match=f"setting guide.run is missing; it has no default: the folder of .*{told}"):
+        from_data(Guide, {"kind": kind}, "guide")
+
+
 def test_a_guide_is_for_one_trajectory():
     guide = AdaptiveProjectedGuide(momentum=-0.5)
     first = guide.wrap(F, 2.0)

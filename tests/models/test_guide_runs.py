@@ -1,6 +1,7 @@
 """Runs of classifiers and image-text pairs: trained by the one trainer, refused where a denoiser is meant."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 from toys import begun, cli, outcome, toy, trained
 
+from reverie.cli.train import _next
 from reverie.data import Examples
 from reverie.models import NoisyClassifier, check_guides
-from reverie.models.guides import purpose
+from reverie.models.guides import purpose, use_of
 from reverie.recipe import Recipe
-from reverie.runs import load
+from reverie.runs import load, new_model, read_tensors
 from reverie.training import Trainer
 from reverie.training.accuracy import LEVELS, accuracy
 
@@ -90,6 +92,34 @@ def test_a_pair_is_trained_on_captions(tmp_path):
     for _ in Trainer(load(stopped.path), examples):
         pass
     assert outcome(stopped.path) == outcome(run.path)
+
+
+def followed(command, run, out):
+    """What the command that a guide tells does, for a run in the place of RUN."""
+    return cli(*(str(run) if word == "RUN" else word for word in shlex.split(command)[1:]),
+               "-n", 2, "--sampler", "ddim", "--grid", "uniform", "--steps", 2, "--out", out)  # fmt: skip
+
+
+def test_the_command_that_a_guide_tells_is_whole(tmp_path):
+    pair, _ = begun(tmp_path / "pair", *PAIR, examples=captioned())
+    assert json.loads(cli("info", pair.path, "--json").out)["learned scale"] == "-"
+    weights = new_model(pair.recipe, pair.facts).net.state_dict()
+    pair.save_model({**weights, "log_scale": torch.tensor(3.0)}, 0)
+    pair, scale = load(pair.path), read_tensors(pair.file)["log_scale"].exp()
+    told = json.loads(cli("info", pair.path, "--json").out)
+    assert told["learned scale"].startswith(f"{scale:.3g} times")
+    assert told["kind"] == f"pair: {use_of(pair)}"
+    assert _next(pair).endswith(f"{scale:.3g}. Next: {use_of(pair)}")
+    assert f" --prompt red --guidance {scale:.3g} guide.kind=clip " in use_of(pair)
+    run, _ = begun(tmp_path / "run", "labels=false", "captions=false", examples=captioned())
+    run.save_model(new_model(run.recipe, run.facts).net.state_dict(), 0)
+    done = followed(use_of(pair), run.path, tmp_path / "led.npz")
+    assert (done.code, done.err) == (0, "")
+    assert np.load(tmp_path / "led.npz")["texts"].tolist() == ["red", "red"]
+    classifier = load(trained(*CLASSIFIER))
+    done = followed(use_of(classifier), trained(), tmp_path / "led.npz")
+    assert (done.code, done.err) == (0, "")
+    assert np.load(tmp_path / "led.npz")["arr_1"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

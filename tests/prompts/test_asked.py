@@ -9,7 +9,7 @@ from told import tiles
 from reverie.conditioning import Cond
 from reverie.image_conditions import LowResolution
 from reverie.prompts import Asked, Known, Prompt, Vocabulary, asked, cond_of
-from reverie.synthesis import Request
+from reverie.request import Request
 from reverie.text import OpenedText, Transformer
 
 TEXTS = ("red", "a green tile", "", "something of many words", "red")
@@ -84,6 +84,9 @@ def test_a_text_without_tokens_is_no_text(vocabulary):
 
         def read(self, texts, keep):
             return vocabulary.reader.read([text.replace("\u200b", "") for text in texts], keep)
+
+        def counts(self, texts):
+            return vocabulary.reader.counts(texts)
 
     made = replace(vocabulary, classes=(), attributes=(), image=None)
     made.__dict__["reader"] = Deaf()

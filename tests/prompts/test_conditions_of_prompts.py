@@ -9,10 +9,22 @@ from told import tiles
 
 from reverie import config
 from reverie.conditioning import APART, Cond
-from reverie.data import Attribute, Examples
+from reverie.data import Arrays, Attribute, Examples
 from reverie.image_conditions import LowResolution, Masked
 from reverie.nets import DiTConfig
-from reverie.prompts import Known, OfExamples, Place, Prompt, Vocabulary, cond_of, in_turn, names, of_examples, typical
+from reverie.prompts import (
+    Known,
+    OfExamples,
+    Place,
+    Prompt,
+    Vocabulary,
+    columns,
+    cond_of,
+    in_turn,
+    names,
+    of_examples,
+    typical,
+)
 from reverie.text import Transformer
 
 N = 40
@@ -170,14 +182,46 @@ def test_names_say_what_differs(told):
     assert names(told.vocabulary, [made[0], Prompt(1, "blue")]) == ("red, a, left, light 0.5", "blue, b")
 
 
+def test_names_do_not_say_again_what_the_text_says(told):
+    styles = replace(told.vocabulary, attributes=(Known("style", ("Oil paint", "ink")),))
+    asked = [Prompt(0, "a red boat, oil-paint", {"style": 0}), Prompt(1, "a B of inkwells", {"style": 1})]
+    assert names(styles, asked) == ("a red boat, oil-paint", "a B of inkwells, ink")
+    same = [Prompt(None, "ink", {"style": 0}), Prompt(None, "ink", {"style": 1})]
+    assert names(styles, same) == ("Oil paint", "ink"), "the text is of all of them, so that it is not said"
+    alike = [Prompt(None, "ink", {"style": 1}), Prompt(None, "ink"), Prompt(None, "oil")]
+    assert names(styles, alike) == ("ink, ink", "ink", "oil"), "different prompts have different names"
+
+
+def test_attributes_asked_for_are_columns_that_are_read_as_data(told, tmp_path):
+    place = Known("place", mean=(0.0, 0.0), std=(1.0, 1.0))
+    vocabulary = replace(told.vocabulary, attributes=(*told.vocabulary.attributes, place))
+    asked = [
+        Prompt(attributes={"shade": 1, "place": (1.0, 2.5)}),
+        Prompt(attributes={"light": (0.25,)}),
+        Prompt(attributes={"shade": 0}),
+    ]
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((3, 2)), **columns(vocabulary, asked))
+    read = {attribute.name: attribute for attribute in Arrays(str(tmp_path / "a.npz")).load().attributes}
+    assert read["shade"].values.tolist() == [1, -1, 0]
+    assert read["shade"].classes == ("left", "none")
+    assert np.array_equal(read["light"].values, [[np.nan], [0.25], [np.nan]], equal_nan=True)
+    assert np.array_equal(read["place"].values, [[1, 2.5], [np.nan] * 2, [np.nan] * 2], equal_nan=True)
+    assert list(columns(vocabulary, asked[2:])) == ["attribute_shade"]
+    assert columns(vocabulary, [Prompt(text="red")]) == {}
+
+
 def test_typical_prompts_are_different_and_ask_for_something(told):
     found = typical(told.vocabulary, told.examples, np.arange(N), 12)
     assert len(found) == 12
-    assert len({prompt.text or repr(prompt) for prompt in found}) == 12
+    assert len({repr(prompt) for prompt in found}) == 12
     assert not any(prompt.empty for prompt in found)
     assert config.from_data(tuple[Prompt, ...], config.to_data(found)) == found
     bare = replace(told.vocabulary, classes=(), attributes=())
-    assert "" not in [prompt.text for prompt in typical(bare, told.examples, np.arange(N), 99)]
+    texts = [prompt.text for prompt in typical(bare, told.examples, np.arange(N), 99)]
+    assert "" not in texts
+    assert len(set(texts)) == len(texts)
+    every = typical(replace(told.vocabulary, classes=()), told.examples, np.arange(N), 99)
+    assert len(every) > len({prompt.text for prompt in every}), "of one text there may be several, of other attributes"
 
 
 def test_an_image_is_given_or_hidden_by_itself(told):

@@ -14,9 +14,10 @@ from helpers import DOUBLE, SCHEDULES, close, defaults, gaussian, mixture, slope
 from reverie.brownian import paths
 from reverie.grids import Uniform
 from reverie.recipe import Sampling
+from reverie.request import Request
 from reverie.samplers import EulerMaruyama, ReverseDiffusion, Sampler
 from reverie.sampling import generate, prior
-from reverie.synthesis import Request, synthesize
+from reverie.synthesis import synthesize
 from reverie.tensors import streams
 
 ROWS = 40

@@ -70,7 +70,7 @@ def test_pooling_is_as_asked(tiny, tmp_path):
     none = fitted(tiny["bert"], tmp_path / "none", pooled="none")
     assert none.conditions() == {"tokens": 16}
     assert none.open(tmp_path / "none").encode(["a cat"]).pooled is None
-    with pytest.raises(ValueError, match="makes no vector of a whole text; set pooled to mean, cls or none"):
+    with pytest.raises(ValueError, match=r"makes no vector of a whole text; set text\.pooled to mean, cls or none"):
         fitted(tiny["bert"], tmp_path, pooled="model")  # its file holds no last layer
 
 
@@ -112,6 +112,13 @@ def test_the_settings_are_completed_and_stored(tiny, tmp_path, caplog):
     assert "1 of 6 captions (16.7 %) are longer than 8 tokens" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokenizer"]
     assert [path.name for path in (tmp_path / "tokenizer").iterdir()] == ["tokenizer.json"]
+
+
+def test_tokens_are_counted_without_the_network_and_with_none_cut(tiny, tmp_path, monkeypatch):
+    opened = fitted(tiny["clip"], tmp_path).open(tmp_path)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    texts = ["", "a cat", "a red dog on a blue cat " * 3, "half \ud83d"]
+    assert opened.counts(texts)[:3] == [0, 4, 2 + 21], "with the marks of beginning and end"
 
 
 def test_the_tokenizer_is_that_of_the_run(tiny, tmp_path):

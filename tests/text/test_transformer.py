@@ -84,10 +84,11 @@ def test_long_captions_are_cut_and_counted(tmp_path, caplog):
     long = "red " * 5000
     with caplog.at_level(logging.WARNING, "reverie"):
         encoder = Transformer(length=8).fit([*CAPTIONS[:2], long], tmp_path)
-    assert "1 of 3 captions (33.3 %) are longer than 8 tokens" in caplog.text
+    assert "1 of 3 captions (33.3 %) are longer than 8 tokens; the rest of them is cut off (text.length)" in caplog.text
     cond = encoder.open(tmp_path).encode([long, "red " * 8])
     assert torch.equal(cond.words[0], cond.words[1])
     assert cond.words.shape == (2, 8)
+    assert encoder.open(tmp_path).counts([long, "red " * 8, " ", "half \ud83d"])[:3] == [5000, 8, 0]
 
 
 def test_ten_thousand_captions(tmp_path):

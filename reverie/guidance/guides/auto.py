@@ -24,8 +24,10 @@ class AutoGuide(Guide, kind="auto"):
     weights: Literal["model", "best"] = "model"
     """Which of its weights are used."""
 
+    needed = "the folder of a weaker model's run: a smaller network, or one trained for less"
+
     def __post_init__(self) -> None:
-        check_run(self.kind, self.run)
+        check_run(self)
 
     @property
     def needs(self) -> str:

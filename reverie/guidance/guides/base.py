@@ -15,6 +15,7 @@ from reverie.denoiser import Denoises
 class Guide(Part, abc.ABC, family="guide"):
     """Wraps a denoiser, for one trajectory."""
 
+    usual = "classifier_free"
     neutral: ClassVar[float] = 1.0
     """The scale at which nothing is guided: 1 where two predictions are weighed, 0 where a gradient is added."""
 
@@ -38,14 +39,14 @@ class Guide(Part, abc.ABC, family="guide"):
         """
 
 
-def check_run(kind: str, run: str) -> None:
+def check_run(guide: Guide) -> None:
     """Refuse an empty path.
 
     Raises:
         ValueError: there is none.
     """
-    if not run:
-        raise ValueError(f"guide.kind={kind} needs guide.run, the folder of the run that guides; given none")
+    if not guide.needs:
+        raise ValueError(f"guide.kind={guide.kind} needs guide.run, {guide.needed}; given none")
 
 
 def checked(guide: Guide, helper: object | None, negative: Cond | None) -> object:

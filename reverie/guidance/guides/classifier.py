@@ -23,9 +23,10 @@ class ClassifierGuide(Guide, kind="classifier"):
     """The folder of the classifier's run."""
 
     neutral = 0.0
+    needed = "the folder of a classifier's run, which `reverie train ... kind=classifier` makes"
 
     def __post_init__(self) -> None:
-        check_run(self.kind, self.run)
+        check_run(self)
 
     @property
     def needs(self) -> str:

@@ -41,9 +41,10 @@ class ClipGuide(Guide, kind="clip"):
     """The folder of the pair's run."""
 
     neutral = 0.0
+    needed = "the folder of an image-text pair's run, which `reverie train ... kind=pair` makes"
 
     def __post_init__(self) -> None:
-        check_run(self.kind, self.run)
+        check_run(self)
 
     @property
     def needs(self) -> str:
