@@ -99,7 +99,7 @@ def judge(run: reverie.Run, n: int, sheet: Path) -> dict[str, float]:
     samples = run.sample(n, seed=1)
     seconds = time.process_time() - began
     asked = run.labels_for(n, None)
-    write_samples(sheet, samples[:100], asked[:100], run.facts, {"run": run.path.name, "seed": 1})
+    write_samples(sheet, samples[:100], run.ask(n).part(0, 100), run.facts, {"run": run.path.name, "seed": 1})
     made = samples.numpy().reshape(n, -1) / 255.0
     known, held_out = real[split.train], real[split.validation]
     classifier = SVC(gamma=0.02, C=10).fit(known, labels[split.train])

@@ -51,11 +51,12 @@ def train(out: Path, seconds: float, settings: list[str]) -> tuple[reverie.Run, 
 def draw(run: reverie.Run, folder: Path) -> None:
     """Ten samples of each digit, and how they came to be."""
     rows = tuple(label for label in range(10) for _ in range(10))
+    request = Request(rows, batch=len(rows))
     sampling = replace(run.recipe.sample, grid=run.grid.with_steps(40))
-    drawn = denoise(run.denoiser, run.facts.shape, sampling, Request(rows, batch=len(rows)))
+    drawn = denoise(run.denoiser, run.facts.shape, sampling, request)
     frames = [run.space.decode(state.x) for state in drawn]
     about = {"run": str(run.path), "seed": 0}
-    write_samples(folder / "grid.png", frames[-1], rows, run.facts, about)
+    write_samples(folder / "grid.png", frames[-1], request, run.facts, about)
     write_animation(folder / "denoising.gif", frames, rows, run.facts, about)
 
 

@@ -35,9 +35,8 @@ def main() -> None:
 
     run = reverie.load(told.out)  # from here on the folder is enough
     images = run.sample(80, seed=0)  # uint8 (80, 1, 8, 8), the ten classes in turn
-    labels = run.labels_for(80, None)
     path = told.out / "digits.png"
-    write_samples(path, images, labels, run.facts, {"seed": 0})
+    write_samples(path, images, run.ask(80), run.facts, {"seed": 0})
     print(f"wrote {path}: a row for each of {', '.join(run.classes)}")
 
 

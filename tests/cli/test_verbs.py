@@ -319,7 +319,7 @@ def test_a_folder_hides_no_network(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["unet-z"], "there is no run unet-z, nor a network: net.kind: unknown net 'unet-z'"),
+        (["unet-z"], "nor one of `reverie info networks`: net.kind: unknown net 'unet-z'"),
         (["unet-ss"], "did you mean 'unet-s'?"),
         (["networks", "--shape", "5"], "no network that has a name takes examples of 5; the net for those is mlp"),
         (["unet-s", "--shape", "3x0x8"], "such as 3x64x64; given '3x0x8'"),
