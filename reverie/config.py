@@ -235,7 +235,8 @@ def from_data(hint: Any, data: Plain, where: str = "") -> Any:
 def _read_part(family: type[Part], data: Plain, where: str) -> Part:
     if isinstance(data, str):
         data = {"kind": data}
-    if isinstance(data, Mapping) and family.usual and data.keys() <= hints(lookup(family, family.usual)).keys():
+    usual = hints(lookup(family, family.usual)).keys() if family.usual else ()
+    if isinstance(data, Mapping) and data and usual and data.keys() <= usual:
         data = {"kind": family.usual, **data}
     if not isinstance(data, Mapping) or not isinstance(data.get("kind"), str):
         known = ", ".join(registered(family))

@@ -90,7 +90,7 @@ def sheet(
     if letters is not None:
         most = max(1, min(LINES, (high + pad) // step))
         labels = [lines(legible(text, r), WIDEST, letters, most) for r, text in enumerate(row_labels or ())]
-        wanted = max(letters.getlength(line) for label in labels for line in label)
+        wanted = max((letters.getlength(line) for label in labels for line in label), default=0.0)
     left = pad + (math.ceil(wanted) + 2 * pad + 4 if row_labels else 0)
     page = np.full((pad + len(rows) * (high + pad), left + columns * (wide + pad), 3), PAPER, np.uint8)
     for r, row in enumerate(rows):

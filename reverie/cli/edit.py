@@ -16,7 +16,7 @@ from reverie import config
 from reverie.cli.editing import METHOD, Asked, source_of, typed, way_of
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
-from reverie.cli.sampling import attributes_of, labels_of, settings_of, slug
+from reverie.cli.sampling import attributes_of, idle, labels_of, named, settings_of, slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,6 +189,10 @@ def edit(
     way = way_of(opened, source, asked, begins, method_words, seed)
     settings = _settings(opened, way, settings_words, sampler, grid, steps, guidance)
     count = way.number(wish) if n is None else n
+    guiding = guidance is not None or negative is not None or named(settings_words, "guid(e|ance)")
+    by_image = opened.recipe.image_condition is not None  # guidance leads to that as well
+    if not by_image and (said := idle(opened, settings, wish.request(opened, count, sampling=settings), guiding)):
+        note(said)
     left_out = finer({
         "sampler": sampler, "grid": grid, "steps": steps, "guidance": guidance, "settings": words, "negative": negative,
         "resize": None if resize == "crop" else resize, "from": begins.said(),

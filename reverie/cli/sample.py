@@ -176,9 +176,6 @@ def sample(
         note(f"{n} samples are of the first {n} of {len(texts)} prompts; -n {len(texts)} is one of each")
     for said in asked_for.remarks:
         note(said)
-    none = 1.0 if settings.guide is None else settings.guide.neutral
-    if negative and settings.guidance == none:
-        note(f"a negative text does nothing at guidance {none:g}; give --guidance 3, say")
     guiding = guidance is not None or negative is not None or named(words or [], "guid(e|ance)")
     if said := idle(opened, settings, asked_for, guiding):
         note(said)

@@ -83,7 +83,7 @@ def _on_scale(settings: Sampling, words: Sequence[str], given: bool) -> str:
 
 
 def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
-    """Why guidance, of a scale that is not none, leads no sample anywhere, in a sentence; else empty.
+    """Why guidance, or a negative text, leads no sample anywhere, in a sentence; else empty.
 
     Args:
         run: whose samples they are.
@@ -95,7 +95,10 @@ def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
     from reverie.runs import located
 
     guide, nothing = settings.guide, f"guidance {settings.guidance:g} does nothing"
-    if not asked or settings.guidance == (1.0 if guide is None else guide.neutral):
+    none, away = 1.0 if guide is None else guide.neutral, request.negative is not None
+    if settings.guidance == none:
+        return f"a negative text does nothing at guidance {none:g}; give --guidance 3, say" if away else ""
+    if not asked:
         return ""
     if isinstance(guide, AutoGuide):
         same = located(guide.run).resolve() == run.path.resolve() and guide.weights == run.weights
@@ -106,7 +109,9 @@ def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
         return ""
     if by_class:
         return f"{nothing}: guide.kind=classifier leads to a class, and no sample is asked for one; give --label"
-    known = ", ".join(run.vocabulary.parts)
+    if away:
+        return f"{nothing}: a negative text leads away from no sample that is asked for nothing; give --prompt as well"
+    known = ", ".join(part for part in run.vocabulary.parts if part != "image")
     if known:
         return f"{nothing}: no sample is asked for anything; {run.path} can be asked for: {known}"
     return f"{nothing}: {run.path} can be asked for nothing; guide.kind=auto or classifier leads it, with guide.run"

@@ -176,10 +176,19 @@ class Arrays(Data, kind="arrays"):
             raise ValueError(f"data.attributes names an array twice: {', '.join(self.attributes)}")
         called = {key.removeprefix(ATTRIBUTE): key for key in arrays if key.startswith(ATTRIBUTE) and key != ATTRIBUTE}
         own = {name: name if name in arrays else called.get(name, name) for name in self.attributes}
-        own = own or {name: key for name, key in called.items() if arrays[key].shape[:1] == (count,)}
+        if not own:
+            return tuple(made for name, key in called.items() if (made := _if_any(name, arrays[key], count)))
         return tuple(
             of_array(name, arrays[_known(key, arrays, self.path, "attributes")], count) for name, key in own.items()
         )
+
+
+def _if_any(name: str, values: np.ndarray, count: int) -> Attribute | None:
+    """The attribute that an array may be, which nobody says; None for one that cannot be any."""
+    try:
+        return of_array(name, values, count)
+    except (ValueError, TypeError):
+        return None
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from reverie.doctor import device as devices
 from reverie.doctor import parallel, process, sampling
 from reverie.doctor import run as runs
 from reverie.doctor.finding import Check, Finding, find
-from reverie.runs import Run
+from reverie.runs import Run, located
 
 __all__ = ["GROUPS", "PRECISIONS", "Finding", "examine"]
 
@@ -54,7 +54,7 @@ def examine(
         raise ValueError(f"there is nothing called {unknown[0]!r} to look at; there is {', '.join(GROUPS)}")
     if run is None and runs.GROUP in only:
         raise ValueError("to look at a run, name its folder as well")
-    folder = run.path if isinstance(run, Run) else None if run is None else Path(run)
+    folder = run.path if isinstance(run, Run) else None if run is None else located(run)
     if folder is not None and not folder.is_dir():
         raise ValueError(f"there is no run folder {folder}")
     return _findings(torch.device(usable(None) if device is None else device), folder, precision, only)

@@ -131,6 +131,13 @@ def test_a_model_that_never_went_without_a_class_is_spoken_of(folder):
     assert "train.drop=0" in shown.err
 
 
+def test_guidance_that_leads_nowhere_is_spoken_of(folder):
+    words = ("edit", trained(), "cat.png", "--strength", 0.5, "-n", 1, "--steps", 2, "--out", "a.npy")
+    assert "does nothing: no sample is asked for anything" in cli(*words, "--guidance", 3).err
+    assert "does nothing" not in cli(*words).err
+    assert "does nothing" not in cli(*words, "--guidance", 3, "--label", 1).err
+
+
 def test_a_picture_that_an_operator_cannot_have_left_is_refused_and_degraded_where_asked_for(folder):
     out = ("-n", 1, "--steps", 2, "--out", "a.npy")
     said = cli("edit", trained(), "eight.png", "--operator", "downsample:2", *out).sentence

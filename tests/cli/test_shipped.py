@@ -37,6 +37,7 @@ def test_a_report_and_pictures_are_written_here(shipped, tmp_path):
     assert cli("plot", "tiny").code == 0
     assert files(here) == ["field.png", "process.png", "report.html", "schedule.png"]
     assert cli("plot", "field", "tiny", "--out", "one.svg").code == 0
+    assert "none changed" in cli("doctor", "tiny", "--only", "run", "--device", "cpu").out
     assert hashes(shipped) == before
     assert "digits is one too many" in cli("report", "tiny", "digits").sentence
 

@@ -165,6 +165,16 @@ def test_arrays_that_are_called_attributes_are_some(tmp_path):
     assert (own.values.tolist(), plain.values.tolist()) == ([1, 0, -1], [[0.0]] * 3)
 
 
+@pytest.mark.parametrize(
+    "values", [np.zeros((3, 4, 4)), np.array(["", "", ""]), np.array([1.0, np.inf, 2.0]), np.zeros(3, "M8[D]")]
+)
+def test_an_array_that_is_called_an_attribute_and_cannot_be_one_is_none(values, tmp_path):
+    data = saved(tmp_path, x=np.eye(3), attribute_mask=values)
+    assert data.load().attributes == ()
+    with pytest.raises(ValueError, match="attribute"):
+        Arrays(data.path, attributes=("mask",)).load()
+
+
 def test_objects_are_never_unpickled(tmp_path):
     class Bomb:
         def __reduce__(self):

@@ -109,6 +109,7 @@ def test_letters_of_other_scripts_are_no_boxes():
     drawn = {bytes(pictures.font(40).getmask(letter)) for letter in "ЖΩñЩ"}
     assert len(drawn) == 4
     image = np.zeros((1, 1, 40, 40), np.uint8)
+    assert pictures.sheet([image], row_labels=["  "]).size  # a label of which nothing is seen
     sheets = [np.asarray(pictures.sheet([image], row_labels=[text])) for text in ("Ж", "Щ")]
     assert sheets[0].shape != sheets[1].shape or (sheets[0] != sheets[1]).any()
 
