@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from reverie import config
+from reverie.cli.endings import ending_with
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
 from reverie.cli.sampling import attributes_of, idle, labels_of, named, prompts_of, settings_of, slug
@@ -50,20 +50,7 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command(name="sample", help=HELP, no_args_is_help=True, cls=_Command)(sample)
-
-
-class _Command(TyperCommand):
-    """Its help ends with the samplers, grids and guides there are, which are looked up only for it."""
-
-    @property
-    def epilog(self) -> str | None:
-        """What follows the options."""
-        return "\n\n".join(_kinds())
-
-    @epilog.setter
-    def epilog(self, value: str | None) -> None:
-        assert value is None
+    app.command(name="sample", help=HELP, no_args_is_help=True, cls=ending_with(_kinds))(sample)
 
 
 def _kinds() -> Iterator[str]:

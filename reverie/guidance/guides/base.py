@@ -39,27 +39,36 @@ class Guide(Part, abc.ABC, family="guide"):
         """
 
 
-def check_run(guide: Guide) -> None:
-    """Refuse an empty path.
+@dataclass(frozen=True)
+class GuideByRun(Guide):
+    """One whose other model is that of a run, as the class's `needed` says.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no run.
     """
-    if not guide.needs:
-        raise ValueError(f"guide.kind={guide.kind} needs guide.run, {guide.needed}; given none")
 
+    run: str
+    """The folder of the other model's run."""
 
-def checked(guide: Guide, helper: object | None, negative: Cond | None) -> object:
-    """The other model, which alone guides.
+    def __post_init__(self) -> None:
+        if not self.run:
+            raise ValueError(f"guide.kind={self.kind} needs guide.run, {self.needed}; given none")
 
-    Raises:
-        ValueError: it is not given, or a negative condition is.
-    """
-    if helper is None:
-        raise ValueError(f"guide.kind={guide.kind} needs the opened run {guide.needs}; given none")
-    if negative is not None:
-        raise ValueError(
-            f"guide.kind={guide.kind} leads away from no condition; leave the negative one out, or take "
-            f"guide.kind=classifier_free"
-        )
-    return helper
+    @property
+    def needs(self) -> str:
+        return self.run
+
+    def checked(self, helper: object | None, negative: Cond | None) -> object:
+        """The other model, which alone guides.
+
+        Raises:
+            ValueError: it is not given, or a negative condition is.
+        """
+        if helper is None:
+            raise ValueError(f"guide.kind={self.kind} needs the opened run {self.run}; given none")
+        if negative is not None:
+            raise ValueError(
+                f"guide.kind={self.kind} leads away from no condition; leave the negative one out, or take "
+                f"guide.kind=classifier_free"
+            )
+        return helper

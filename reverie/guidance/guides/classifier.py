@@ -8,29 +8,19 @@ from typing import cast
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.guidance.classifier import ClassifierGuided, Classifies
-from reverie.guidance.guides.base import Guide, check_run, checked
+from reverie.guidance.guides.base import GuideByRun
 
 
 @dataclass(frozen=True)
-class ClassifierGuide(Guide, kind="classifier"):
+class ClassifierGuide(GuideByRun, kind="classifier"):
     """See `reverie.guidance.ClassifierGuided`. The other model is a `Classifies`; scale 0 is no guidance.
 
     Raises:
         ValueError: no run.
     """
 
-    run: str
-    """The folder of the classifier's run."""
-
     neutral = 0.0
     needed = "the folder of a classifier's run, which `reverie train ... kind=classifier` makes"
 
-    def __post_init__(self) -> None:
-        check_run(self)
-
-    @property
-    def needs(self) -> str:
-        return self.run
-
     def wrap(self, f: Denoises, scale: float, helper: object | None = None, negative: Cond | None = None) -> Denoises:
-        return ClassifierGuided(f, cast(Classifies, checked(self, helper, negative)), scale)
+        return ClassifierGuided(f, cast(Classifies, self.checked(helper, negative)), scale)

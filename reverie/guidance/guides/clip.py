@@ -9,7 +9,7 @@ from torch import Tensor
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.guidance.clip import ClipGuided, Pairs
-from reverie.guidance.guides.base import Guide, check_run, checked
+from reverie.guidance.guides.base import GuideByRun
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,18 @@ class Embedded:
 
 
 @dataclass(frozen=True)
-class ClipGuide(Guide, kind="clip"):
+class ClipGuide(GuideByRun, kind="clip"):
     """See `reverie.guidance.ClipGuided`. The other model comes as an `Embedded`; scale 0 is no guidance.
 
     Raises:
         ValueError: no run.
     """
 
-    run: str
-    """The folder of the pair's run."""
-
     neutral = 0.0
     needed = "the folder of an image-text pair's run, which `reverie train ... kind=pair` makes"
 
-    def __post_init__(self) -> None:
-        check_run(self)
-
-    @property
-    def needs(self) -> str:
-        return self.run
-
     def wrap(self, f: Denoises, scale: float, helper: object | None = None, negative: Cond | None = None) -> Denoises:
-        embedded = checked(self, helper, negative)
+        embedded = self.checked(helper, negative)
         if not isinstance(embedded, Embedded):
             raise ValueError(f"guide.kind=clip needs a pair and the embedded prompts; given {type(embedded).__name__}")
         return ClipGuided(f, embedded.pair, embedded.text, scale, embedded.given)
