@@ -53,6 +53,8 @@ class Train:
     accumulate: int = 1
     """Batches whose gradients make one step."""
     seed: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for the matrices inside the network, which learns more from each example."""
     lr: float = 3e-4
     warmup: int = 100
     """Steps over which the learning rate rises linearly from 0."""

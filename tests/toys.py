@@ -25,7 +25,8 @@ import torch
 from reverie.cli.compose import composed
 from reverie.data import Examples
 from reverie.recipe import Recipe
-from reverie.runs import Run, begin, read_tensors
+from reverie.runs import Run, begin, load, read_tensors
+from reverie.training import Trainer
 
 MLP = ("net.kind=mlp", "net.width=16", "net.depth=1")
 DIT = ("net.kind=dit", "net.width=16", "net.depth=1", "net.heads=2", "net.dropout=0.2")
@@ -106,6 +107,25 @@ def trained(*settings: str) -> Path:
 
 def copied(to: Path, *settings: str) -> Path:
     return Path(shutil.copytree(trained(*settings), to))
+
+
+def interrupted(path: Path, moment: int, *settings: str, trainer: type[Trainer] = Trainer) -> Path:
+    """A run that was left after step `moment`, and gone on with by another trainer."""
+    run, examples = begun(path, *settings)
+    for report in trainer(run, examples):
+        if report.step == moment:
+            break
+    for _ in trainer(load(run.path), examples):
+        pass
+    return run.path
+
+
+class Ahead(Trainer):
+    """Reads a step when the next one is under way, as it does on a GPU."""
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self._late = True
 
 
 # ------------------------------------------------------------------------------- what a run is

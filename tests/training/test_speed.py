@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toys import DIT, UNET, begun, cli, metrics, outcome, toy, trained
+from toys import DIT, UNET, Ahead, begun, cli, interrupted, metrics, outcome, toy, trained
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoiser
@@ -24,16 +24,6 @@ from reverie.training.state import optimizer_tensors, restore_optimizer
 HALF = ("train.precision=bf16",)
 FEW = ("train.steps=4", "train.accumulate=2")
 GRAPHS = ("train.compile=true",)
-
-
-def interrupted(path, moment, *settings, trainer=Trainer):
-    run, examples = begun(path, *settings)
-    for report in trainer(run, examples):
-        if report.step == moment:
-            break
-    for _ in trainer(load(run.path), examples):
-        pass
-    return run.path
 
 
 def train(trainer, after):
@@ -262,14 +252,6 @@ def test_its_state_is_put_back_in_the_layout_of_the_weights(precision):
 
 
 # ------------------------------------------------------------------- a host that is a step ahead
-
-
-class Ahead(Trainer):
-    """Reads a step when the next one is under way, as it does on a GPU."""
-
-    def _set_up(self):
-        super()._set_up()
-        self._late = True
 
 
 @pytest.mark.parametrize("net", [DIT, (*UNET, "net.magnitude=true")], ids=["dit", "magnitude"])
