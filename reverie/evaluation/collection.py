@@ -75,6 +75,10 @@ class Collection:
         """A hash of the captions."""
         return hashlib.sha256("\0".join(self.captions).encode()).hexdigest()[:16]
 
+    def captioned(self) -> Collection:
+        """Those that have a caption; all where none has one."""
+        return self.take(np.flatnonzero([bool(text) for text in self.captions])) if any(self.captions) else self
+
     def take(self, rows: np.ndarray | Sequence[int] | slice) -> Collection:
         """Some of the examples, in this order."""
         if isinstance(rows, slice):

@@ -23,6 +23,7 @@ from reverie.evaluation.pairs.base import Pair
 from reverie.evaluation.reading import of_run
 from reverie.evaluation.subject import Subject
 from reverie.evaluation.team import Team, one_thread
+from reverie.guidance import ClipGuide
 from reverie.runs import Run
 from reverie.samplers import Sampler
 
@@ -82,18 +83,37 @@ class Job:
     def of_run(self, subject: Subject, told: Told) -> Evaluation:
         """Samples of a run, which are drawn first.
 
+        Where captions are judged by a pair that learns, samples are asked for captions of held-out examples, if there
+        are any: those it has not learnt, which is what the real images that stand beside are too.
+
         Raises:
-            ValueError: as `Reference`; the run's data are gone or have changed; captions are asked about; nothing was
-                held out of which the likelihood could be measured.
+            ValueError: as `Reference`; the run's data are gone or have changed; captions are asked about, and the
+                samples have none; nothing was held out of which the likelihood could be measured.
         """
-        if self.pair is not None:
-            raise ValueError(f"{subject.run.path} draws samples without captions, so there are none to judge")
+        pair = self._pair_for(subject)
         if self.likelihood:
             choose(subject.run, LikelihoodSettings(n=self.likelihood), None)  # refused before anything is drawn
         real, floor = self._real(subject)
+        if pair is not None:
+            real, floor = real.captioned(), floor and floor.captioned()
+        unseen = floor if pair is not None and pair.learns else None
+        subject = subject.beside(unseen, "held-out examples") if unseen else subject.beside(real)
+        if pair is not None and not all(subject.request().texts):
+            raise ValueError(_without_captions(subject.run))
         reference = self._made_ready(real, floor, self.settings, told)
-        found = reference.evaluate(subject.beside(real).draw(self.team, self.device, told))
+        made = subject.draw(self.team, self.device, told)
+        found = reference.evaluate(made) if pair is None else self._paired(made, reference, pair)
         return with_likelihood(found, subject.run, self.likelihood) if self.likelihood else found
+
+    def _pair_for(self, subject: Subject) -> Pair | None:
+        """The pair that judges captions, if one is asked for."""
+        if self.pair is None:
+            return None
+        from reverie.evaluation.pairs import from_text
+
+        if subject.run.vocabulary.text is None and not isinstance(subject.sampling.guide, ClipGuide):
+            raise ValueError(_without_captions(subject.run))
+        return from_text(self.pair)
 
     def curve(self, subject: Subject, samplers: Sequence[Sampler], counts: Sequence[int], told: Told) -> Curve:
         """One number of a run by several samplers at several costs.
@@ -144,6 +164,10 @@ class Job:
         about = {**config.to_data(pair), **told, **opened.about}
         found = reference.evaluate(made)
         return replace(found, numbers=found.numbers + numbers, protocol={**found.protocol, "pair": about})
+
+
+def _without_captions(run: Run) -> str:
+    return f"{run.path} draws samples without captions, so there are none to judge"
 
 
 def with_likelihood(found: Evaluation, run: Run, n: int) -> Evaluation:

@@ -53,6 +53,8 @@ class Subject:
     """What the model is told of real examples, where that is more than a class: samples are asked to be such."""
     texts: tuple[str, ...] = ()
     """Captions of real examples, for a guide that reads text where the run is told nothing; used in turn."""
+    like: str = "the reference"
+    """Of which real examples these are, as the protocol tells it."""
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.seed < 0:
@@ -104,18 +106,20 @@ class Subject:
             return in_proportion(self.counts, self.n)
         return (self.lead.guide or self.run).labels_for(self.n, self.labels)
 
-    def beside(self, real: Collection) -> Subject:
+    def beside(self, real: Collection, like: str = "the reference") -> Subject:
         """The same, asked for what these real examples are, where no classes were asked for.
 
         That is the prompts of some of them, classes as often as they have them, or for a guide alone captions of some.
+        `like` is what the protocol calls them.
         """
         draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.n, len(real)))))
         order = draw.permutation(len(real))
         if real.prompts and self.run.facts.prompts:
-            return replace(self, prompts=tuple(real.prompts[i] for i in order[: self.n]))
+            return replace(self, prompts=tuple(real.prompts[i] for i in order[: self.n]), like=like)
         if isinstance(self.sampling.guide, ClipGuide) and not self.run.vocabulary.parts and any(real.captions):
-            return replace(self, texts=tuple(filter(None, (real.captions[i] for i in order)))[: self.n])
-        return replace(self, counts=counts_in(real, self.known)) if self.known else self
+            texts = filter(None, (real.captions[i] for i in order))
+            return replace(self, texts=tuple(texts)[: self.n], like=like)
+        return replace(self, counts=counts_in(real, self.known), like=like) if self.known else self
 
     @property
     def untold(self) -> bool:
@@ -153,7 +157,7 @@ class Subject:
             **({"threshold": self.sampling.threshold} if self.sampling.threshold else {}),
             "clip": self.sampling.clip,
             "classes": self._classes_told(),
-            **({"texts": "captions of the reference"} if self.texts else {}),
+            **({"texts": f"captions of {self.like}"} if self.texts else {}),
             **({"image": "none"} if self.untold else {}),
             "seed": self.seed,
             "precision": self.precision,
@@ -164,10 +168,10 @@ class Subject:
         if self.labels is not None:
             return [str(label) for label in self.labels]
         if self.run.facts.prompts:
-            return "as in the reference" if self.prompts else "of the run's own prompts in turn"
+            return f"as in {self.like}" if self.prompts else "of the run's own prompts in turn"
         if not self.known:
             return "none"
-        return "all in turn" if self.counts is None else "as often as in the reference"
+        return "all in turn" if self.counts is None else f"as often as in {self.like}"
 
     def draw(
         self,
