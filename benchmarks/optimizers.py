@@ -4,8 +4,8 @@ Each recipe is trained briefly with each optimizer at each learning rate, fallin
 of the averaged weights on held-out data, the same times and noise for all. The cost is of the optimizer's step alone,
 for the network of the recipe, both in turn: the median of 21, on the threads that torch takes.
 
-    python -m benchmarks.optimizers                    # results and docs/training.md, about 25 minutes on two cores
-    python -m benchmarks.optimizers --steps 40 --out /tmp/optimizers
+    python -m benchmarks.optimizers                    # digits: results and docs/training.md, about 3 minutes on a core
+    python -m benchmarks.optimizers --recipes digits emoji --out /tmp/optimizers     # emoji: 25 minutes on two cores
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def table(found: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["digits"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="without a suffix")
     told = parser.parse_args(arguments)
     found: dict[str, Any] = {"about": provenance(["torch"], 0), "losses": [], "costs": []}
