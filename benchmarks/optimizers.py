@@ -15,21 +15,20 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.publishing import about, filled, lines, provenance
+from benchmarks.publishing import ROOT, about, filled, lines, provenance
 from reverie.cli.compose import composed
 from reverie.files import write_text
 from reverie.runs import METRICS, begin, new_model
 from reverie.training import Trainer, log
 from reverie.training.optim import optimizer
 
-HERE = Path(__file__).parent
-RESULTS, DOC = HERE / "results" / "optimizers", HERE.parent / "docs" / "training.md"
+RESULTS, DOC = ROOT / "benchmarks" / "results" / "optimizers", ROOT / "docs" / "training.md"
 RECIPES = {"digits": ("train.batch=64",), "emoji": ("train.batch=32",)}
 KINDS, RATES = ("adamw", "muon"), (1e-3, 2e-3, 4e-3)
 
@@ -90,12 +89,12 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*text, "", f"Held-out loss. {about(found)}"])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=["digits"])
     parser.add_argument("--out", type=Path, default=RESULTS, help="without a suffix")
-    told = parser.parse_args(arguments)
+    told = parser.parse_args()
     found: dict[str, Any] = {"about": provenance(["torch"], 0), "losses": [], "costs": []}
     for name in told.recipes:
         found["costs"].append(cost(name))

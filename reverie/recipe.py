@@ -54,7 +54,7 @@ class Train:
     """Batches whose gradients make one step."""
     seed: int = 0
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """AdamW, or Muon for the matrices inside the network, which learns more from each example."""
+    """AdamW, or Muon for the matrices inside the network and AdamW for the rest."""
     lr: float = 3e-4
     warmup: int = 100
     """Steps over which the learning rate rises linearly from 0."""

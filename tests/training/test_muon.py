@@ -163,7 +163,7 @@ def test_a_step_to_be_skipped_changes_nothing():
     assert all(not torch.equal(a, b) and b.isfinite().all() for a, b in zip(ends[1], ends[2], strict=True))
 
 
-def test_the_fall_of_a_quadratic_does_not_depend_on_its_curvatures(tmp_path):
+def test_the_fall_of_a_quadratic_does_not_depend_on_its_curvatures():
     """|W - T|^2 weighed by 1 to 1e-4 along rotated axes: every direction falls alike, AdamW's slowest do not."""
     u, target = rotation(32, 1), matrix(32, 32, 2)
     weigh = u * torch.logspace(-4, 0, 32, dtype=DOUBLE) @ u.T
