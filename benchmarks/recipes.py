@@ -80,7 +80,7 @@ def train(name: str, out: Path, seconds: float) -> tuple[reverie.Run, int]:
 def evaluations(run: reverie.Run) -> int:
     """How often the run's sampler asks the network for one sample."""
     f = Counted(run.denoiser)
-    x = torch.zeros(1, *run.facts.shape)
+    x = torch.zeros(1, *run.shape)
     with torch.no_grad():
         reverie.generate(f, run.sampler, run.grid(run.schedule), x, reverie.Cond(label=torch.zeros(1).long()))
     return f.calls

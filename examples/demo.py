@@ -53,7 +53,7 @@ def draw(run: reverie.Run, folder: Path) -> None:
     rows = tuple(label for label in range(10) for _ in range(10))
     request = Request(rows, batch=len(rows))
     sampling = replace(run.recipe.sample, grid=run.grid.with_steps(40))
-    drawn = denoise(run.denoiser, run.facts.shape, sampling, request)
+    drawn = denoise(run.denoiser, run.shape, sampling, request)
     frames = [run.space.decode(state.x) for state in drawn]
     about = {"run": str(run.path), "seed": 0}
     write_samples(folder / "grid.png", frames[-1], request, run.facts, about)

@@ -65,6 +65,8 @@ class Conditions:
     """What makes tokens of `words`, where the network reads texts itself; `tokens` is then its width."""
     image: int = 0
     """C' of `image`, whose other axes are those of x."""
+    keeps_image: bool = False
+    """Whether the image is told where all else is hidden, too: without a small picture there is nothing to enlarge."""
     level: bool = False
     """Whether there is a `level`."""
 
@@ -74,6 +76,8 @@ class Conditions:
                 raise ValueError(f"{name} of conditions must be at least 0, which is none; given {getattr(self, name)}")
         if self.level and not (self.image or self.vector):
             raise ValueError("conditions have a level of noise, and no image or vector that it lies on; give one")
+        if self.keeps_image and not self.image:
+            raise ValueError("conditions keep an image, and there is none; give image, its channels")
         if self.reader is not None and self.tokens != self.reader.width:
             raise ValueError(f"a reader makes tokens of {self.reader.width}; given tokens={self.tokens}")
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from reverie.config import in_words
 from reverie.guidance import AutoGuide, ClassifierGuide, ClipGuide, Embedded
 from reverie.recipe import Sampling
 from reverie.request import Request
@@ -172,7 +171,7 @@ def check_weaker(run: Run, weaker: Run) -> None:
         )
     for what, theirs, ours in (
         ("examples of shape", weaker.facts.shape, run.facts.shape),
-        ("data encoded as", in_words(weaker.space), in_words(run.space)),
+        ("data encoded as", weaker.encoding, run.encoding),
         ("the text encoder", weaker.facts.text, run.facts.text),
         ("the image condition", weaker.recipe.image_condition, run.recipe.image_condition),
     ):

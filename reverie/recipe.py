@@ -14,27 +14,29 @@ from pathlib import Path
 from typing import Literal
 
 from reverie import config
+from reverie.autoencoders import AutoencoderConfig, KLConfig
 from reverie.data import Data
 from reverie.grids import Angle, Grid, checked_times
 from reverie.guidance import Guide
 from reverie.image_conditions import ImageCondition
-from reverie.losses import Contrastive, CrossEntropy, Denoising, LogitNormalTimes, Loss
+from reverie.losses import Contrastive, CrossEntropy, Denoising, LogitNormalTimes, Loss, Reconstruction
 from reverie.losses.base import layers
 from reverie.nets import NetConfig, suited
 from reverie.parameterizations import Parameterization, Velocity
 from reverie.samplers import Adams, Sampler
 from reverie.schedules import Flow, Schedule
-from reverie.spaces import Pixels, Space, Standardized
+from reverie.spaces import Latent, Pixels, Space, Standardized
 from reverie.text import TextEncoder, Transformer
 from reverie.time_labels import LogSNR, TimeLabel
 
 LIBRARY = Path(__file__).parent / "recipes"
-Kind = Literal["denoiser", "classifier", "pair"]
+Kind = Literal["denoiser", "classifier", "pair", "autoencoder"]
 """What is trained."""
 LOSSES: dict[str, Loss] = {
     "denoiser": Denoising("flow", LogitNormalTimes()),
     "classifier": CrossEntropy(),
     "pair": Contrastive(),
+    "autoencoder": Reconstruction(),
 }
 """The loss of each, unless given."""
 
@@ -53,6 +55,8 @@ class Train:
     accumulate: int = 1
     """Batches whose gradients make one step."""
     seed: int = 0
+    start: str = ""
+    """A run whose weights this one begins with; what its network has more of begins as it would otherwise, or at 0."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """AdamW, or Muon for the matrices inside the network and AdamW for the rest."""
     lr: float = 3e-4
@@ -133,6 +137,10 @@ class Sampling:
     """Hold the predicted data inside the range of pixels, [-1, 1]."""
     guide: Guide | None = None
     """How samples are guided; classifier-free unless given."""
+    augmentation: float = 0.0
+    """Of a cascade, how much noise is put on the small pictures before they are enlarged, as in training."""
+    truncated: bool = False
+    """Of a cascade, whether the base is stopped where so much of its own noise is left, and none is added."""
     threshold: float = 0.0
     """Dynamic thresholding of the predicted data at this quantile, such as 0.995; 0 for none."""
 
@@ -140,6 +148,10 @@ class Sampling:
         check_finite(config.to_data(self))
         if self.guidance < 0:
             raise ValueError(f"guidance must be at least 0 (1 is none); given {self.guidance}")
+        if not 0 <= self.augmentation < 1:
+            raise ValueError(f"augmentation is a level of noise, at least 0 and below 1; given {self.augmentation}")
+        if self.truncated and not self.augmentation:
+            raise ValueError("truncated=true leaves noise on small pictures; give augmentation, its level, such as 0.1")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a quantile, above 0 and up to 1, or 0 for none; given {self.threshold}")
 
@@ -208,7 +220,8 @@ class Recipe:
 
     data: Data
     kind: Kind = "denoiser"
-    """What is trained: what samples are drawn from, or a classifier or an image-text pair that guides it."""
+    """What is trained: what samples are drawn from, a classifier or an image-text pair that guides it, or an
+    autoencoder whose latents it learns."""
     space: Space | None = None
     """Pixels for images, else Standardized, unless given."""
     labels: bool = True
@@ -219,13 +232,17 @@ class Recipe:
     """Whether the captions of the data, if any, condition the model."""
     text: TextEncoder | None = None
     """How captions are read; by a small transformer that is trained with the model unless given."""
+    embedding: Literal["none", "image", "text"] = "none"
+    """An embedding that conditions the model, of an example's image or of its caption, by the stage `pair` (unCLIP)."""
     image_condition: ImageCondition | None = None
     """An image that conditions the model, and how it is made of an example; none unless given."""
     schedule: Schedule = field(default_factory=Flow)
     parameterization: Parameterization = field(default_factory=Velocity)
     time_label: TimeLabel = field(default_factory=LogSNR)
     net: NetConfig | None = None
-    """Chosen by the shape of the data unless given: see `reverie.nets.suited`."""
+    """Chosen by the shape of the data unless given: see `reverie.nets.suited`. An autoencoder has none."""
+    autoencoder: AutoencoderConfig | None = None
+    """The network of kind=autoencoder; a convolutional one with a posterior (kl) unless given."""
     loss: Loss = field(default_factory=lambda: LOSSES["denoiser"])
     train: Train = field(default_factory=Train)
     sample: Sampling = field(default_factory=Sampling)
@@ -253,6 +270,10 @@ class Recipe:
                 f"loss.kind={inner.kind} is for kind={inner.trains}, and kind is {self.kind}: use "
                 f"loss.kind={LOSSES[self.kind].kind}"
             )
+        if self.autoencoder is not None and self.kind != "autoencoder":
+            raise ValueError(
+                f"autoencoder.kind={self.autoencoder.kind} is the network of kind=autoencoder; kind is {self.kind}"
+            )
         if self.kind == "denoiser":
             return
         unfit = {
@@ -261,9 +282,13 @@ class Recipe:
             "captions=true": self.kind == "pair" and not self.captions,
             f"loss.kind={LOSSES[self.kind].kind}": self.loss.self_conditions,
             "image_condition=none": self.image_condition is not None,
+            "embedding=none": self.embedding != "none",
+            "loss.kind=reconstruction": self.kind == "autoencoder" and not isinstance(self.loss, Reconstruction),
+            "space.kind=pixels": self.kind == "autoencoder" and isinstance(self.space, Latent),
         }
         if needed := [words for words, wrong in unfit.items() if wrong]:
-            raise ValueError(f"kind={self.kind} has no samples, and learns what the data are called: set {needed[0]}")
+            learns = "what it is shown" if self.kind == "autoencoder" else "what the data are called"
+            raise ValueError(f"kind={self.kind} has no samples, and learns {learns}: set {needed[0]}")
 
     def _check_chain(self) -> None:
         """A chain's number of steps stands in its betas and its time label: they must agree."""
@@ -282,7 +307,12 @@ class Recipe:
     @property
     def reads(self) -> bool:
         """Whether captions, where there are any, condition the model."""
-        return self.captions and self.kind != "classifier"
+        return self.captions and self.kind not in ("classifier", "autoencoder")
+
+    @property
+    def named(self) -> bool:
+        """Whether the classes of the data, if any, condition the model."""
+        return self.labels and self.kind != "autoencoder"
 
     def completed(self, shape: tuple[int, ...], image: bool, captioned: bool = False) -> Recipe:
         """The recipe with what depends on the data filled in.
@@ -291,12 +321,7 @@ class Recipe:
             ValueError: settings that these data have no use for, with what would fit.
         """
         space = self.space or (Pixels() if image else Standardized())
-        if isinstance(space, Pixels) and not image:
-            raise ValueError("space.kind=pixels is for 8-bit images; these data are not: use space.kind=standardized")
-        if image and not space.bounded:
-            raise ValueError(
-                f"space.kind={space.kind} is for arrays, and these data are 8-bit images: use space.kind=pixels"
-            )
+        space.check(image)
         if self.loss.quantised and not space.bounded:
             inner = list(layers(self.loss))
             raise ValueError(
@@ -308,17 +333,50 @@ class Recipe:
                 "text.kind says how captions are read, and these data have none: leave it out, or bring captions, as "
                 "metadata.jsonl or image.txt beside image.png"
             )
-        if self.image_condition is not None and not image:
-            raise ValueError(
-                f"image_condition.kind={self.image_condition.kind} is for images; these data are not images"
-            )
+        if self.image_condition is not None:
+            self._check_image_condition(self.image_condition, image, space)
+        if self.embedding != "none":
+            self._check_embedding(image, captioned)
         if self.train.flip and not image:
             raise ValueError("train.flip=true mirrors images left to right; these data are not images")
         sample = self.sample.completed(space, shape)
         if not space.bounded:  # neither has a range to hold such data in
             sample = dataclasses.replace(sample, clip=False, threshold=0.0)
         text = (self.text or Transformer()) if captioned and self.reads else None
-        return dataclasses.replace(self, space=space, net=self.net or suited(shape), sample=sample, text=text)
+        made = dataclasses.replace(self, space=space, sample=sample, text=text)
+        if self.kind == "autoencoder":
+            return dataclasses.replace(made, net=None, autoencoder=self.autoencoder or KLConfig())
+        if isinstance(space, Latent) and not space.latent:  # of a size that its autoencoder will say
+            return made
+        return dataclasses.replace(made, net=self.net or suited(space.shape(shape)))
+
+    def _check_embedding(self, image: bool, captioned: bool) -> None:
+        """Refuse an embedding of what there is none of, or beside attributes, in whose place it stands.
+
+        Raises:
+            ValueError: with what would be right.
+        """
+        if self.embedding == "image" and not image:
+            raise ValueError("embedding=image is made of images; these data are not images")
+        if self.embedding == "text" and not captioned:
+            raise ValueError("embedding=text is made of captions, and these data have none")
+        if self.attributes != ():
+            raise ValueError("an embedding is told in the place of attributes: set attributes=[]")
+
+    @staticmethod
+    def _check_image_condition(condition: ImageCondition, image: bool, space: Space) -> None:
+        """Refuse pictures where there are none.
+
+        Raises:
+            ValueError: the data are no images, or what the model sees are none, and the condition needs one.
+        """
+        if condition.pixels and not image:
+            raise ValueError(f"image_condition.kind={condition.kind} is for images; these data are not images")
+        if condition.pixels and isinstance(space, Latent):
+            raise ValueError(
+                f"image_condition.kind={condition.kind} is made of pixels, and space.kind=latent has none; "
+                f"right are masked and low_resolution, which are made of latents then"
+            )
 
 
 def check_finite(data: config.Plain, where: str = "") -> None:

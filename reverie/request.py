@@ -5,13 +5,31 @@ Letters in shapes: B batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 
 from reverie.conditioning import APART, Cond
 from reverie.prompts import Asked
+
+if TYPE_CHECKING:
+    from reverie.recipe import Sampling
+
+
+class Below(Protocol):
+    """A model whose samples condition those of a request, such as the base of a cascade."""
+
+    @property
+    def depth(self) -> int:
+        """How many models are below it, one below the other."""
+        ...
+
+    def __call__(self, part: Request, above: Sampling, device: torch.device) -> Cond:
+        """What it adds to the conditions of a part of a request, a row for each sample; they are drawn as `above`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,10 @@ class Request:
     """The text of each sample, for whoever writes them; none where there are no texts."""
     names: tuple[str, ...] = ()
     """What each sample is asked to be that not all are, in a few words; none where they are all the same."""
+    embedding: Tensor | None = None
+    """(1 or B, E), for a stage below that is told one, in the place of what its prior would make."""
+    below: tuple[Below, ...] = ()
+    """What adds to the conditions of each sample as it is wanted, such as a small picture that is drawn for it."""
     remarks: tuple[str, ...] = ()
     """Sentences for who asked, of what will not be read or is like nothing in training: see `reverie.prompts`."""
 
@@ -58,16 +80,54 @@ class Request:
         index = rows if isinstance(rows, slice) else torch.tensor(rows)
         return _for_guide(self.cond[index].to(device), labels, bool(self.texts), device)
 
+    @property
+    def depth(self) -> int:
+        """How many models are below, one below the other."""
+        return max((1 + below.depth for below in self.below), default=0)
+
+    @property
+    def keys(self) -> list[tuple[int, ...]]:
+        """Of each sample's noise: others than those of the samples of a model below, which have the same numbers."""
+        above = (1,) * self.depth
+        return [(self.seed, self.start + i, *above) for i in range(len(self.labels))]
+
+    def told(self, sampling: Sampling, device: torch.device) -> Request:
+        """With what the models below make for these samples, if there are any, in their conditions."""
+        made = self
+        for below in self.below:
+            made = made._with({name: v for name, v in vars(below(self, sampling, device)).items() if v is not None})
+        return made
+
+    def told_as(self, rows: Sequence[Request]) -> Request:
+        """With the conditions of requests of one sample each, in their order."""
+        conds = [row.condition(slice(None), "cpu") or Cond() for row in rows]
+        names = [name for name, value in vars(conds[0]).items() if value is not None]
+        return replace(self, cond=Cond(**{name: torch.cat([getattr(cond, name) for cond in conds]) for name in names}))
+
+    def _with(self, own: Mapping[str, Tensor]) -> Request:
+        """With more conditions, (B, ...) each; what is hidden before stays so."""
+        told = {name: v.cpu() for name, v in own.items() if name != "drop"}
+        cond, away = self.condition(slice(None), "cpu") or Cond(), self.negative
+        drop = cond.drop
+        if "drop" in own:
+            before = torch.zeros_like(own["drop"]) if drop is None else drop
+            drop = own["drop"].cpu() | (before if before.ndim == 2 else before[:, None])
+        if away is not None:
+            away = replace(away.map(lambda v: v.expand(len(self.labels), *v.shape[1:])), **told)
+        return replace(self, cond=replace(cond, drop=drop, **told), negative=away)
+
     def part(self, first: int, last: int) -> Request:
         """Samples `first` to `last` - 1 of this request, as one of their own."""
-        away, cond = self.negative, self.cond
+        away, cond, embedding = self.negative, self.cond, self.embedding
+        if embedding is not None and len(embedding) > 1:
+            embedding = embedding[first:last]
         if away is not None and away.image is not None and len(away.image) > 1:
             away = away[first:last]
         if cond is not None:
             cond = cond.part(first, last) if isinstance(cond, Asked) else cond[first:last]
         return replace(
             self, labels=self.labels[first:last], start=self.start + first, negative=away,
-            cond=cond, texts=self.texts[first:last], names=self.names[first:last],
+            cond=cond, embedding=embedding, texts=self.texts[first:last], names=self.names[first:last],
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@
     metrics.jsonl          one object a line
     samples/<step>.png     the same seeds every time
     tuned.json             time grids fitted to the model: see `reverie.tuning`
+    autoencoder/, base/    runs that it needs, each a folder like this one: see `reverie.stages`
 
 Nothing is unpickled and nothing imported by a name found in a file.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reverie import config
+from reverie import config, stages
 from reverie.data import Data, Examples
 from reverie.data.columns import LeftOut
 from reverie.denoiser import Denoiser
@@ -39,15 +40,19 @@ from reverie.faster import compiled as compile_net
 from reverie.files import atomic, write_json
 from reverie.grids import Grid
 from reverie.guiding import helper_of, lead_of
+from reverie.image_conditions import LowResolution
+from reverie.joint import Joint
+from reverie.latents import kept_latents
 from reverie.locking import locked
-from reverie.models import Model, NoisyClassifier, NoisyPair
+from reverie.models import Autoencoder, Model, NoisyClassifier, NoisyPair
 from reverie.models.guides import purpose
 from reverie.prompts import Asked, Known, OfExamples, Prompt, Vocabulary, cond_of, in_turn, names, remarks, typical
 from reverie.recipe import Recipe, Sampling
-from reverie.request import Request
+from reverie.request import Below, Request
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
-from reverie.spaces import Space
+from reverie.spaces import Latent, OpenedLatent, Space, Standardized
+from reverie.stages import StageFact, Stages
 from reverie.synthesis import sized, synthesize
 from reverie.tensors import global_randomness
 from reverie.text import TextEncoder
@@ -95,6 +100,16 @@ class Facts:
     """How captions are read, fitted to them: its files stand in the run folder."""
     prompts: tuple[Prompt, ...] = ()
     """What some held-out examples are told as, for a model that is told more than a class."""
+    stages: tuple[StageFact, ...] = ()
+    """The runs that it needs: see `reverie.stages`."""
+    embedding: int = 0
+    """Numbers of the embedding that the model is told, if any."""
+
+
+def shape_seen(recipe: Recipe, facts: Facts) -> tuple[int, ...]:
+    """The shape of an example as the model of a completed recipe sees it: that of its latents, where it sees those."""
+    assert recipe.space is not None
+    return recipe.space.shape(facts.shape)
 
 
 def fingerprint(examples: Examples) -> str:
@@ -137,12 +152,13 @@ def vocabulary(recipe: Recipe, facts: Facts, folder: Path = Path()) -> Vocabular
         folder: the run's.
     """
     return Vocabulary(
-        facts.shape,
-        facts.classes if recipe.labels else (),
+        shape_seen(recipe, facts),
+        facts.classes if recipe.named else (),
         facts.attributes,
         facts.text,
         recipe.image_condition,
         folder,
+        facts.embedding,
     )
 
 
@@ -154,12 +170,16 @@ def new_model(recipe: Recipe, facts: Facts) -> Model:
     """
     if recipe.kind == "denoiser":
         return network(recipe, facts)
-    assert recipe.net is not None
-    told, parts = vocabulary(recipe, facts).conditions, (recipe.schedule, recipe.time_label)
+    shape = shape_seen(recipe, facts)
     with global_randomness(recipe.train.seed, 0):
+        if recipe.kind == "autoencoder":
+            assert recipe.autoencoder is not None
+            return Autoencoder(recipe.autoencoder, shape)
+        assert recipe.net is not None
+        told, parts = vocabulary(recipe, facts).conditions, (recipe.schedule, recipe.time_label)
         if recipe.kind == "classifier":
-            return NoisyClassifier.build(recipe.net, facts.shape, told.classes, *parts)
-        return NoisyPair.build(recipe.net, facts.shape, told, *parts)
+            return NoisyClassifier.build(recipe.net, shape, told.classes, *parts)
+        return NoisyPair.build(recipe.net, shape, told, *parts)
 
 
 def network(recipe: Recipe, facts: Facts) -> Denoiser:
@@ -168,7 +188,7 @@ def network(recipe: Recipe, facts: Facts) -> Denoiser:
         raise ValueError("the recipe has no network yet; complete it with the shape of the data")
     with global_randomness(recipe.train.seed, 0):
         net = recipe.net.build(
-            facts.shape,
+            shape_seen(recipe, facts),
             vocabulary(recipe, facts).conditions,
             inputs=2 if recipe.loss.self_conditions else 1,
             outputs=recipe.parameterization.outputs,
@@ -279,12 +299,15 @@ class Run:
         facts: what is known of the data.
         about: package and library versions, and the date of creation.
         weights: which of its weights the model has.
+        base_sampling: how the stage `base` samples, where that is to be other than by its own settings.
     """
 
     def __init__(
         self, path: Path, recipe: Recipe, facts: Facts, about: Mapping[str, str], weights: Weights = "model"
     ) -> None:
         self.path, self.recipe, self.facts, self.about, self.weights = path, recipe, facts, dict(about), weights
+        self._stages = Stages(path, facts.stages)
+        self.base_sampling: Sampling | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -355,8 +378,21 @@ class Run:
         return made
 
     @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """The autoencoder with its averaged weights, in evaluation mode.
+
+        Raises:
+            ValueError: the weights are missing, damaged or another network's; or the run is no autoencoder's.
+        """
+        if self.recipe.kind != "autoencoder":
+            raise ValueError(f"{self.path} is no autoencoder; train one with `reverie train ... kind=autoencoder`")
+        made = self.model
+        assert isinstance(made, Autoencoder)
+        return made
+
+    @cached_property
     def model(self) -> Model:
-        """What was trained, with its averaged weights, in evaluation mode: one of the three above.
+        """What was trained, with its averaged weights, in evaluation mode: one of the four above.
 
         Raises:
             ValueError: the weights are missing, damaged or another network's.
@@ -371,11 +407,37 @@ class Run:
             raise ValueError(f"{error}. Run its train command again to restore it from {self.path / STATE}") from None
         return made.eval().requires_grad_(False)
 
-    @property
+    @cached_property
     def space(self) -> Space:
-        """Data <-> what the model sees, as fitted on the training split."""
+        """Data <-> what the model sees, as fitted on the training split.
+
+        Raises:
+            ValueError: it needs a stage that is missing, or another than the run was trained with.
+        """
         assert self.recipe.space is not None
-        return self.recipe.space
+        return self.recipe.space.opened(self.stage)
+
+    @property
+    def encoding(self) -> str:
+        """How data become what the model sees, in words: the same of two runs whose models see the same."""
+        weights = [f"autoencoder {each.weights[:12]}" for each in self.facts.stages if each.name == "autoencoder"]
+        space = self.recipe.space
+        return ", ".join(
+            [config.in_words(replace(space, autoencoder="") if isinstance(space, Latent) else space), *weights]
+        )
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of x0, what the model sees: that of an example, but for latents."""
+        return shape_seen(self.recipe, self.facts)
+
+    def stage(self, name: str) -> Run:
+        """A run that this one needs: see `reverie.stages`. It is opened once.
+
+        Raises:
+            ValueError: there is none of that name, or it is missing, or another than the run was trained with.
+        """
+        return self._stages(name)
 
     @property
     def schedule(self) -> Schedule:
@@ -395,7 +457,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that condition the model; empty for an unconditional one."""
-        return self.facts.classes if self.recipe.labels else ()
+        return self.facts.classes if self.recipe.named else ()
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -403,8 +465,13 @@ class Run:
         return vocabulary(self.recipe, self.facts, self.path)
 
     def told(self, examples: Examples) -> OfExamples:
-        """What the model is told of the run's examples."""
-        return OfExamples(self.vocabulary, examples)
+        """What the model is told of the run's examples, which are given as data."""
+        embedded = None
+        if self.recipe.embedding == "image":
+            embedded = torch.from_numpy(np.array(self.joint.kept(examples.items)))
+        elif self.recipe.embedding == "text":
+            embedded = self.joint.texts(examples.texts)
+        return OfExamples(self.vocabulary, examples, embedded)
 
     def label_index(self, label: int | str) -> int:
         """The number of a class given by number or name.
@@ -448,7 +515,7 @@ class Run:
             sampler=own.sampler if sampler is None else sampler,
             grid=chosen if steps is None else chosen.with_steps(steps),
             guidance=own.guidance if guidance is None else guidance,
-        ).completed(self.space, self.facts.shape)
+        ).completed(self.space, self.shape)
         return self._tuned(made) if grid is None else made
 
     def _tuned(self, sampling: Sampling) -> Sampling:
@@ -468,6 +535,7 @@ class Run:
         attributes: Mapping[str, object] | None = None,
         image: Tensor | None = None,
         negative: str | None = None,
+        embedding: Tensor | None = None,
     ) -> Request:
         """A request for n samples of seed 0, by all that the model can be told.
 
@@ -481,6 +549,7 @@ class Run:
             attributes: as for `sample`.
             image: (1 or n, C', H, W), what the run's image condition made of a picture.
             negative: a text to be led away from; guidance then leads from it to the prompt.
+            embedding: (1 or n, E), for a model that is told one: see `joint`.
 
         Raises:
             ValueError: no samples, something that the model was not trained with, or an unknown value.
@@ -488,40 +557,76 @@ class Run:
         if n < 1:
             raise ValueError(f"at least 1 sample can be asked for; given {n}")
         told, typical = self.vocabulary, self.facts.prompts
-        asked = prompt is not None or bool(attributes) or image is not None
+        asked = prompt is not None or bool(attributes) or image is not None or embedding is not None
         if typical and label is None and not asked:
             prompts = tuple(typical[i % len(typical)] for i in range(n))
         else:
             labels = (None,) * n if label is None and asked else self.labels_for(n, label)
             prompts = in_turn(told, labels, prompt, attributes)
         away = in_turn(told, (None,), negative)[0] if negative else None
-        made = self.request(prompts, image, away)
+        made = self.request(prompts, image, away, embedding=embedding)
         wished = (*prompts, away or Prompt()) if asked or away else ()
         return replace(made, remarks=remarks(told, wished))
 
     def request(
-        self, prompts: Sequence[Prompt], image: Tensor | None = None, negative: Prompt | None = None
-    ) -> Request:
+        self, prompts: Sequence[Prompt], image: Tensor | None = None, negative: Prompt | None = None,
+        level: Tensor | None = None, embedding: Tensor | None = None,
+    ) -> Request:  # fmt: skip
         """A request for a sample of each prompt, of seed 0.
 
         Args:
             prompts: what each is asked to be.
             image: as for `ask`.
             negative: what guidance leads away from.
+            level: (1 or n,), of the noise on the image; 0 unless given.
+            embedding: (1 or n, E), for a model that is told one, in the place of what its prior would make.
 
         Raises:
-            ValueError: an image to a model that has no use for one.
+            ValueError: an image or an embedding to a model that has no use for one.
         """
         told, labels = self.vocabulary, tuple(prompt.label for prompt in prompts)
-        if told.plain and image is None:
-            return Request(labels)
-        cond, away = Asked.of(told, prompts, image), None
+        below, passed = self._below(image is not None, embedding is not None), None
+        if embedding is not None and not told.embedding and "base" in {each.name for each in self.facts.stages}:
+            embedding, passed = None, embedding
+        if image is None and embedding is None and not told.asks:
+            return Request(labels, embedding=passed, below=below)
+        cond, away = Asked.of(told, prompts, image, level, embedding), None
         if negative is not None:
-            away = cond_of(told, [negative], None if image is None else image[:1])
+            away = cond_of(told, [negative], *(None if v is None else v[:1] for v in (image, level)))
         if away is not None and image is not None:  # one text, held once, beside every image
             away = replace(away.map(lambda v: v.expand(len(image), *v.shape[1:])), image=image)
+            away = away if level is None else replace(away, level=level.expand(len(image)))
         texts = tuple(prompt.text for prompt in prompts)
-        return Request(labels, cond=cond, negative=away, texts=texts if any(texts) else (), names=names(told, prompts))
+        return Request(
+            labels, cond=cond, negative=away, texts=texts if any(texts) else (), names=names(told, prompts),
+            embedding=passed, below=below,
+        )  # fmt: skip
+
+    def _below(self, shown: bool, embedded: bool) -> tuple[Below, ...]:
+        """What makes conditions of a request that does not bring them: an image, or an embedding."""
+        from reverie.cascade import Base
+        from reverie.unclip import OfText, Prior
+
+        known = {each.name for each in self.facts.stages}
+        found: list[Below] = []
+        if "base" in known and not shown:
+            condition, stage = self.recipe.image_condition, self.stage("base")
+            assert isinstance(condition, LowResolution)
+            found.append(Base(stage, self.space, condition, self.base_sampling or stage.settings()))
+        if "prior" in known and not embedded:
+            found.append(Prior(self.stage("prior"), self.stage("prior").settings()))
+        if self.recipe.embedding == "text" and not embedded:
+            found.append(OfText(self.joint))
+        return tuple(found)
+
+    @cached_property
+    def joint(self) -> Joint:
+        """Images and texts in the space of the run's image-text pair: of its stage, where it has one.
+
+        Raises:
+            ValueError: it is no such pair and has no such stage.
+        """
+        return Joint(self if self.recipe.kind == "pair" else self.stage("pair"))
 
     def sample(
         self,
@@ -573,9 +678,9 @@ class Run:
         helper = helper_of(self, sampling, request, device)
         f = cast(self.denoiser, checked_precision(precision, device))
         if compiled:
-            request = sized(f, self.facts.shape, sampling, request, device, helper)
+            request = sized(f, self.shape, sampling, request, device, helper)
             f = compile_net(f, warnings.warn)
-        x = synthesize(f, self.facts.shape, sampling, request, device, helper=helper)
+        x = synthesize(f, self.shape, sampling, request, device, helper=helper)
         return self.space.decode(x)
 
     def likelihood(self, settings: Settings | None = None, data: Data | str | None = None) -> Likelihood:
@@ -591,8 +696,10 @@ class Run:
         return last.result
 
     def to(self, device: torch.device | str) -> Run:
-        """The same run with its network on `device`; returns itself."""
+        """The same run with its network on `device`, and that of its space; returns itself."""
         (self.denoiser if self.recipe.kind == "denoiser" else self.model).to(device)
+        if isinstance(self.space, OpenedLatent):
+            self.space.model.to(device)
         return self
 
     @property
@@ -637,42 +744,62 @@ class Run:
         write_tensors(self.path / name, weights, {**about, **told})
 
 
-def create(path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Run:
+def create(
+    path: Path | str, recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray,
+    needed: Mapping[str, Path] | None = None,
+) -> Run:  # fmt: skip
     """Begin a run: complete the recipe, fit space and process on the training split, write config.json.
 
+    Args:
+        path: the folder, new, empty, or holding nothing but stages.
+        recipe: of the run.
+        examples: its data.
+        train: rows to train on.
+        needed: its stages besides those that settings name, and where each is; it is copied into the folder.
+
     Raises:
-        ValueError: the folder already holds something, or the recipe does not fit the data.
+        ValueError: the folder already holds something, or the recipe does not fit the data, or a stage is missing or of
+            no use.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(not p.name.startswith(".") for p in path.iterdir())):
+    found: dict[str, Path | str] = {**stages.named_in(recipe), **(needed or {})}
+    there = {p.name for p in path.iterdir()} if path.is_dir() else set()
+    if path.exists() and (not path.is_dir() or any(n not in found and not n.startswith(".") for n in there)):
         raise ValueError(f"{path} already exists and is not a run of this recipe; choose another --out")
-    recipe = _fitted(completed(recipe, examples), examples, train)
+    completed(recipe, examples)
+    stages.check_wanted(recipe, found)
     train = np.asarray(train)
-    facts = Facts(
-        shape=examples.shape,
-        image=examples.image,
-        classes=examples.classes,
-        train=len(train),
-        validation=len(examples) - len(train),
-        skipped=len(examples.skipped),
-        fingerprint=fingerprint(examples),
-        captions=sum(map(bool, examples.texts)),
-        troubles=sum(not isinstance(trouble, LeftOut) for trouble in examples.troubles),
-        attributes=_known(recipe, examples, train),
-    )
-    held_out = np.setdiff1d(np.arange(len(examples)), train)
     about = {
         "reverie": __version__,
         "torch": torch.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     with _begun(path):
-        facts = replace(facts, text=_fitted_text(recipe, examples, train, path))
+        known = stages.adopted(path, found, recipe, examples)
+        stage = Stages(path, known)
+        recipe = _fitted(recipe, examples, train, stage)
+        facts = Facts(
+            shape=examples.shape,
+            image=examples.image,
+            classes=examples.classes,
+            train=len(train),
+            validation=len(examples) - len(train),
+            skipped=len(examples.skipped),
+            fingerprint=fingerprint(examples),
+            captions=sum(map(bool, examples.texts)),
+            troubles=sum(not isinstance(trouble, LeftOut) for trouble in examples.troubles),
+            attributes=_known(recipe, examples, train),
+            text=_fitted_text(recipe, examples, train, path),
+            stages=known,
+            embedding=0 if recipe.embedding == "none" else Joint(stage("pair")).width,
+        )
         new_model(recipe, facts)
         told = vocabulary(recipe, facts, path)
         if told.asks:
+            held_out = np.setdiff1d(np.arange(len(examples)), train)
             facts = replace(facts, prompts=typical(told, examples, held_out if len(held_out) else train, TYPICAL))
         run = Run(path, recipe, facts, about)
+        stages.check_beneath(run, examples)
         write_config(run)
     return run
 
@@ -709,6 +836,8 @@ def _known(recipe: Recipe, examples: Examples, train: np.ndarray) -> tuple[Known
     Raises:
         ValueError: one is asked for that the data do not have.
     """
+    if recipe.kind == "autoencoder":
+        return ()
     own = {attribute.name: attribute for attribute in examples.attributes}
     wanted = tuple(own) if recipe.attributes is None else recipe.attributes
     if unknown := [name for name in wanted if name not in own]:
@@ -727,14 +856,26 @@ def _fitted_text(recipe: Recipe, examples: Examples, train: np.ndarray, folder: 
     return recipe.text.fit(texts, folder)
 
 
-def _fitted(recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray) -> Recipe:
-    """A completed recipe with its space and its process fitted on the training split."""
+def _fitted(
+    recipe: Recipe, examples: Examples, train: Sequence[int] | np.ndarray, stage: Callable[[str], Run]
+) -> Recipe:
+    """A recipe completed, with its space and its process fitted on the training split."""
+    if recipe.space is not None:
+        recipe = replace(recipe, space=recipe.space.bound(stage, examples.shape))
+    recipe = completed(recipe, examples)
     assert recipe.space is not None
     if not (recipe.space.learns or recipe.schedule.learns):
         return recipe
-    rows = torch.from_numpy(np.ascontiguousarray(examples.items[np.asarray(train)]))
-    space = recipe.space.fit(rows)
-    return replace(recipe, space=space, schedule=recipe.schedule.fit(space.encode(rows)))
+    opened, rows = recipe.space.opened(stage), np.asarray(train)
+    if isinstance(opened, OpenedLatent):
+        latents = torch.from_numpy(kept_latents(opened, examples).items[rows])
+        space: Space = opened.fitted(latents)
+        x0 = Standardized().fit(latents).encode(latents)
+    else:
+        data = torch.from_numpy(np.ascontiguousarray(examples.items[rows]))
+        space = recipe.space.fit(data)
+        x0 = space.encode(data)
+    return replace(recipe, space=space, schedule=recipe.schedule.fit(x0))
 
 
 def write_config(run: Run) -> None:
@@ -804,11 +945,12 @@ def _opened_run(path: Path) -> Run:
         recipe = config.from_data(Recipe, data.get("recipe"), "")
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    if not facts.shape or min(facts.shape) < 1 or recipe.space is None or recipe.net is None:
+    net = recipe.autoencoder if recipe.kind == "autoencoder" else recipe.net
+    if not facts.shape or min(facts.shape) < 1 or recipe.space is None or net is None:
         raise ValueError(f"{file} is incomplete: it must name facts.shape, space and net")
-    if found < 2 and recipe.net.kind in REMADE:
+    if found < 2 and net.kind in REMADE:
         raise ValueError(
-            f"{path} was made with an earlier {recipe.net.kind} (format {found}), whose weights mean nothing to this "
+            f"{path} was made with an earlier {net.kind} (format {found}), whose weights mean nothing to this "
             f"one; it is left as it is. Train again with another --out, or use it with the version that made it: "
             f"`git checkout {BEFORE}`"
         )
@@ -820,9 +962,11 @@ def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, confi
     before, after = config.to_data(old), config.to_data(new)
     for data in (before["data"], after["data"]):
         data.pop("strict", None)  # whether troubles stop a command is no part of what the examples are
+    if new.kind == "autoencoder":
+        after["net"] = None  # it is not used
     if before["text"] is None and not new.reads:
         after["text"] = None  # it is not used
-    for key in ("space", "net", "text"):
+    for key in ("space", "net", "autoencoder", "text"):
         if after[key] is None and (key != "text" or new.reads):
             after[key] = before[key]
     if isinstance(after["space"], dict) and after["space"]["kind"] == before["space"]["kind"]:
@@ -830,18 +974,24 @@ def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, confi
     return config.differences(before, after)
 
 
-_FIXED = ("train.seed", "train.batch", "train.accumulate", "train.validation", "train.precision")
+_FIXED = ("train.seed", "train.start", "train.batch", "train.accumulate", "train.validation", "train.precision")
 
 
-def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
+def begin(path: Path | str, recipe: Recipe, examples: Examples, needed: Mapping[str, Path] | None = None) -> Run:
     """The run in `path`: made if there is none, else opened to go on with, if it is of this recipe.
 
     Settings of sampling and of evaluation may differ from those the run began with, and so may those of
     training that do not change which numbers belong to a step; the run takes them over.
 
+    Args:
+        path: the folder.
+        recipe: of the run.
+        examples: its data.
+        needed: as for `create`.
+
     Raises:
         ValueError: the folder holds a run of another recipe, or something else, or the settings
-            would change under a process that is training there.
+            would change under a process that is training there; or a stage is another than that it began with.
     """
     path = Path(path)
     recipe = replace(recipe, sample=completed(recipe, examples).sample)
@@ -849,10 +999,11 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples) -> Run:
     if new or recipe.schedule.learns:
         train = recipe.data.split(examples, recipe.train.validation, recipe.train.seed).train
         if new:
-            return create(path, recipe, examples, train)
-        fitted = _fitted(completed(recipe, examples), examples, train)
+            return create(path, recipe, examples, train, needed)
+        fitted = _fitted(recipe, examples, train, load(path).stage)
         recipe = replace(recipe, schedule=fitted.schedule)
     run = load(path)
+    stages.check_same(run, {**stages.named_in(recipe), **(needed or {})})
     differ = list(changes(run.recipe, recipe))
     fixed = [d for d in differ if d[0] in _FIXED or not d[0].startswith(("train.", "sample.", "evaluate."))]
     if fixed:

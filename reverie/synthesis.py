@@ -200,9 +200,10 @@ class _Drawing:
 
     def _states(self, rows: int, part: Request) -> Iterator[Tensor]:
         """x of one batch, from its noise to its samples."""
+        part = part.told(self.sampling, self.device)
         number, first = len(part.labels), part.start - self.request.start
         f = self._guided(rows, part, helper_part(self.helper, first, first + number))
-        noise = paths([(part.seed, part.start + i) for i in range(number)])
+        noise = paths(part.keys)
         x = prior(f.schedule, self.times[0], torch.empty(number, *self.shape, device=self.device), noise)
         yield x
         cond = part.condition(slice(None), self.device)

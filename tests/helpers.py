@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.config import Part, hints, registered
+from reverie.data import Digits, Smaller
 from reverie.exact import Gaussian, GaussianMixture
 from reverie.grids import Tuned
 from reverie.prediction import Prediction
@@ -21,6 +22,7 @@ DOUBLE = torch.float64
 
 EXAMPLES = {
     "given": GivenBetas((0.1, 0.2, 0.5)),
+    "smaller": Smaller(Digits()),
     "tuned": Tuned(5, ((1.0, 0.4, 0.0), (1.0, 0.8, 0.55, 0.3, 0.1, 0.0))),
 }
 """Parts that need an example: a field that is not text has no default."""

@@ -19,6 +19,7 @@ import typer
 from reverie import config
 from reverie.cli import app
 from reverie.nets import NetConfig
+from reverie.plan import planned
 from reverie.recipe import Sampling, compose, library
 from reverie.runs import begin
 from reverie.training import Trainer
@@ -132,12 +133,13 @@ def check(arguments: list[str]) -> None:
             raise ValueError(f"several sources of data: {data}")
         below = [config.read_file(library()[word]) for word in recipe]
         below += [{"data": source(data[0])}] if data else []
-        below += [] if "data" in str(below) else [{"data": source("digits")}]
-        compose([*below, *layers])
+        below += [] if any("data" in layer for layer in below) else [{"data": source("digits")}]
+        planned([*below, *layers])
     if name == "data":
         data = functools.reduce(config.merged, layers, source(given["name"]))
         config.from_data(importlib.import_module("reverie.data").Data, data, "data")
     if name == "sample":
+        layers = [layer.get("base", layer) for layer in layers]  # what the base of a cascade is sampled with
         layers = [{key: {"kind": given[key]}} for key in ("sampler", "grid") if given[key]] + layers
         config.from_data(Sampling, functools.reduce(config.merged, layers, config.to_data(Sampling())))
 

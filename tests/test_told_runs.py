@@ -166,7 +166,7 @@ def test_an_image_condition(data, tmp_path):
     words = (*NET, *SHORT, "captions=false", "image_condition.kind=low_resolution", "image_condition.factor=2")
     assert cli("train", data, *words, "--out", tmp_path / "run").code == 0
     run = load(tmp_path / "run")
-    picture = run.recipe.image_condition.given(run.space.encode(torch.from_numpy(tiles(4).items)))
+    picture = run.recipe.image_condition.given(run.space.encode(torch.from_numpy(tiles(4).items))).image
     assert run.sample(4, image=picture).shape == (4, 3, 4, 4)
     assert not torch.equal(run.sample(4, image=picture), run.sample(4))
     assert torch.equal(run.sample(4, image=picture)[:1], run.sample(1, image=picture[:1]))
@@ -276,7 +276,7 @@ def test_a_negative_text_beside_an_image_for_each(tmp_path):
     for _ in Trainer(begin(tmp_path / "run", recipe, made), made):
         pass
     run = load(tmp_path / "run")
-    picture = run.recipe.image_condition.given(run.space.encode(torch.from_numpy(made.items[:35])))
+    picture = run.recipe.image_condition.given(run.space.encode(torch.from_numpy(made.items[:35]))).image
     asked = {"prompt": "red", "negative": "blue"}
     whole = run.sample(35, image=picture, **asked)
     assert torch.equal(run.sample(35, image=picture, batch=3, **asked), whole)

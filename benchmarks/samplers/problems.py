@@ -207,7 +207,7 @@ def sampled(network: Network, out: Path, seed: int, guided: bool) -> Problem:
 
     for parameter in (*run.denoiser.parameters(), *twin.denoiser.parameters()):
         parameter.requires_grad_(False)
-    like = torch.empty(network.n, *run.facts.shape, dtype=DOUBLE)
+    like = torch.empty(network.n, *run.shape, dtype=DOUBLE)
     noise, other = (reverie.streams([(seed, j, i) for i in range(network.n)])(like) for j in (1, 2))
     model = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
     label = torch.arange(network.n) % len(run.facts.classes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reverie import config
 
 if TYPE_CHECKING:
+    from reverie.plan import Plan
     from reverie.recipe import Recipe
 
 
@@ -18,7 +19,13 @@ def is_setting(word: str) -> bool:
 
 
 def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, str]:
-    """The recipe that the words make, and a short name for it.
+    """The recipe that the words make, without its stages, and a short name for it; as `planned_by`."""
+    plan, name = planned_by(words, recipe)
+    return plan.recipe, name
+
+
+def planned_by(words: Sequence[str], recipe: str | None = None) -> tuple[Plan, str]:
+    """The plan that the words make, a recipe and those of its stages, and a short name for it.
 
     A word is a setting (`key=value`), a recipe (a name of the library, or a .toml or .json file)
     or data (a built-in name or a path), in any order. A name that is both, such as `digits`, is the
@@ -29,7 +36,8 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
             they make is no recipe.
     """
     from reverie.data import built_in, resolve
-    from reverie.recipe import compose, library
+    from reverie.plan import planned
+    from reverie.recipe import library
 
     chosen: Path | None = None
     data: dict[str, config.Plain] | None = None
@@ -52,7 +60,7 @@ def composed(words: Sequence[str], recipe: str | None = None) -> tuple[Recipe, s
     layers: list[dict[str, config.Plain]] = [] if chosen is None else [config.read_file(chosen)]
     layers += [] if data is None else [{"data": data}]
     try:
-        return compose([*layers, *settings]), name or (chosen.stem if chosen else "run")
+        return planned([*layers, *settings]), name or (chosen.stem if chosen else "run")
     except ValueError as error:
         if chosen is not None and not settings and data is None:
             raise ValueError(f"{chosen}: {error}") from None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reverie import config as plain
-from reverie.cli.compose import composed
+from reverie.cli.compose import planned_by
 from reverie.config import Plain
 
 HELP = """Print all that can be set, with types and defaults; or, given words as for train, the resolved recipe.
@@ -36,8 +36,8 @@ def config(
     if words or recipe:
         import tomli_w
 
-        made, _ = composed(words or [], recipe)
-        print(tomli_w.dumps(_without_none(plain.to_data(made))), end="")
+        made, _ = planned_by(words or [], recipe)
+        print(tomli_w.dumps(_without_none(made.to_data())), end="")
         return
     for line in _reference():
         print(line)

@@ -26,7 +26,8 @@ HELP = """Check that diffusion works here: the mathematics, this device and prec
 
 Schedules, samplers, guidance, noise and likelihoods are checked against exact answers, networks on the device against
 float64 on the CPU. Of a run: its files and their hashes, its average, where its sampling starts, its samples, a step
-of its training; nothing in its folder is changed. No data but the run's and no network access are needed.
+of its training; and, if it is made of several models, which of its stages is at fault. Nothing in its folder is
+changed. No data but the run's and no network access are needed.
 
 A row each: what was checked, what was expected, what was seen, ok or FAIL. The exit code is 1 if anything fails.
 
@@ -56,7 +57,8 @@ def doctor(
     only: Annotated[
         str | None,
         typer.Option(
-            help="With commas: schedules, notations, samplers, guidance, noise, likelihood, network, parallel, run."
+            help="With commas: schedules, notations, samplers, guidance, noise, likelihood, network, parallel, run, "
+            "stages."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

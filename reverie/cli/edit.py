@@ -106,6 +106,14 @@ def edit(
     invert: Annotated[
         bool, typer.Option("--invert", help="Draw from the picture's own noise, found by a solver.")
     ] = False,
+    vary: Annotated[
+        bool,
+        typer.Option(
+            "--vary",
+            help="Draw what has the picture's embedding (unclip): variations; moved with --to, or "
+            "with --from-prompt to --prompt.",
+        ),
+    ] = False,
     to: Annotated[str | None, typer.Option(help="Another picture, to go to in -n pictures.")] = None,
     operator: Annotated[
         str | None,
@@ -156,6 +164,8 @@ def edit(
     out: Annotated[Path | None, typer.Option(help="Where to; edits/ of the run if left out, or here.")] = None,
 ) -> None:
     """Open the run and the picture, edit, write."""
+    from dataclasses import replace
+
     from reverie.devices import usable
     from reverie.edits import Wish
     from reverie.edits import edit as edited
@@ -167,13 +177,17 @@ def edit(
             raise ValueError(f"{option} must be at least {least}; given {given:g}")
     opened = load(run, weights)
     source = source_of(opened, picture, resize)
-    asked = Asked(mask, tuple(box or ()), outpaint, strength, invert, to, operator, measure, noise, method)
+    asked = Asked(mask, tuple(box or ()), outpaint, strength, invert, to, operator, measure, noise, method, vary)
     settings_words, method_words = _parted(words or [])
-    if (from_label or from_prompt) and not invert:
-        raise ValueError("--from-label and --from-prompt say what is in the picture, for --invert; give that too")
+    if (from_label and not invert) or (from_prompt and not (invert or vary)):
+        raise ValueError(
+            "--from-label and --from-prompt say what is in the picture, for --invert (or --vary); give that too"
+        )
     wish = Wish(labels_of(label), prompt, attributes_of(told) or None, negative)
     begins = Wish(labels_of(from_label), from_prompt)
-    way = way_of(opened, source, asked, begins, method_words, seed)
+    way = way_of(opened, source, asked, begins, method_words, seed, wish)
+    if vary and from_prompt:  # the text is what the embedding is turned to, and not told besides
+        wish = replace(wish, prompt=None)
     settings = _settings(opened, way, settings_words, sampler, grid, steps, guidance)
     count = way.number(wish) if n is None else n
     guiding = guidance is not None or negative is not None or named(settings_words, "guid(e|ance)")
@@ -264,7 +278,7 @@ def _check_out(path: Path, way: Way) -> None:
     Raises:
         ValueError: it is one.
     """
-    if path.suffix.lower() in ANIMATED and way.name != "blend":
+    if path.suffix.lower() in ANIMATED and way.name != "blend" and not way.moves:
         raise ValueError(f"{path} would be an animation, which is for --to; write .png, a folder, .npz or .npy")
 
 

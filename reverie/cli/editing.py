@@ -54,6 +54,7 @@ class Asked:
     measure: bool = False
     noise: float | None = None
     method: str | None = None
+    vary: bool = False
 
     def given(self) -> dict[str, config.Plain]:
         """Those that are not left out, by name."""
@@ -76,9 +77,10 @@ class Asked:
             "--mask or --box": self.masked,
             "--outpaint": self.outpaint is not None,
             "--operator": self.operator is not None,
-            "--to": self.to is not None,
+            "--to": self.to is not None and not self.vary,
+            "--vary": self.vary,
             "--invert": self.invert,
-            "--strength": self.strength is not None and not self.invert,
+            "--strength": self.strength is not None and not self.invert and not self.vary,
         }
         chosen = [name for name, asked in ways.items() if asked]
         if len(chosen) > 1:
@@ -98,22 +100,25 @@ class Asked:
             )
 
 
-def way_of(run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence[str], seed: int) -> Way:
+def way_of(
+    run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence[str], seed: int, wish: Wish | None = None
+) -> Way:
     """What is done to the picture.
 
     Args:
         run: what is edited with.
         source: the picture.
         asked: the options.
-        begins: what is in the picture, for --invert.
+        begins: what is in the picture, for --invert and --vary.
         words: settings of the method, as method.zeta=0.5.
         seed: for the noise of --measure.
+        wish: what the results should be, whose text --vary turns to.
 
     Raises:
         ValueError: options that do not fit each other or the run, or pictures that cannot be read.
     """
     from reverie.editing import Margins
-    from reverie.edits import Blend, Convert, Inpaint, Outpaint, Redraw, Told, tells
+    from reverie.edits import Blend, Convert, Inpaint, Outpaint, Redraw, Told, Vary, tells
 
     asked.check()
     if words and not (asked.masked or asked.outpaint or asked.operator):
@@ -133,6 +138,12 @@ def way_of(run: Run, source: Source, asked: Asked, begins: Wish, words: Sequence
             way = Outpaint(picture, Margins(*sides), method)
             way.check(run)
         return way
+    wish = wish or begins
+    if asked.vary:
+        other, texts = None if asked.to is None else _another(source, asked.to).pixels(), None
+        if isinstance(begins.prompt, str):
+            texts = (begins.prompt, wish.prompt if isinstance(wish.prompt, str) else "".join((wish.prompt or ())[:1]))
+        return Vary(source.pixels(), other, texts, asked.strength)
     if asked.to is not None:
         return Blend(source.pixels(), _another(source, asked.to).pixels())
     if asked.invert:

@@ -157,6 +157,7 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
     import torch
 
     from reverie.runs import check_data, fill, new_model
+    from reverie.training.seen import seen
     from reverie.training.validation import held_out_loss
 
     recipe, train = run.recipe, run.recipe.train
@@ -173,14 +174,14 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
         print(f"no held-out loss: {run.path} held no examples out (train.validation={train.validation:g})")
         return lambda weights: None
     device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or "cpu"
-    model = new_model(recipe, run.facts).to(device).eval()
+    model, shown = new_model(recipe, run.facts).to(device).eval(), seen(run, examples)
 
     def loss(weights: Mapping[str, Tensor] | None) -> float | None:
         try:
             fill(model, run.model.net.state_dict() if weights is None else weights, run.path)
         except ValueError:
             return None  # there is no model yet, or it is damaged
-        return held_out_loss(run, model, examples, rows, device).loss
+        return held_out_loss(run, model, shown, rows, device).loss
 
     return loss
 

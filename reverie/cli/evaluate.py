@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from reverie.cli.below import with_base
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.naming import place_of
 from reverie.cli.notes import note
@@ -126,7 +127,7 @@ def evaluate(
     from reverie.faster import checked_precision
 
     run = load(target, weights).to(where)
-    chosen = settings_of(run, asked, sampler, grid, steps, guidance)
+    chosen = settings_of(run, with_base(run, asked), sampler, grid, steps, guidance)
     labels = labels_of(label)
     classes = None if labels is None else tuple(labels)
     subject = Subject(run, chosen, SAMPLES if n is None else n, classes, seed, checked_precision(precision, where))

@@ -106,12 +106,12 @@ def _told(run: Run) -> dict[str, str]:
         "kind": _kind(run),
         "made": f"{run.about.get('created', '?')}, {made_by}",
         "data": f"{in_words(recipe.data)}; {facts.train} to train on, {facts.validation} held out{left_out}",
-        "example": f"{'image' if facts.image else 'array'} of shape {shape}, {in_words(run.space)}",
+        "example": f"{'image' if facts.image else 'array'} of shape {shape}, {in_words(recipe.space)}",
         **_conditions(run),
-        "process": in_words(recipe.schedule),
+        **_stages(run),
         **_output(run),
         "loss function": in_words(recipe.loss),
-        "network": f"{in_words(recipe.net)}; {needs.network.parameters:,} parameters",
+        "network": f"{in_words(recipe.autoencoder or recipe.net)}; {needs.network.parameters:,} parameters",
         "operations": (
             f"{operations(needs.network.flops)} forward for one example; {operations(needs.flops)} for a training step"
         ),
@@ -128,11 +128,25 @@ def _told(run: Run) -> dict[str, str]:
 
 
 def _output(run: Run) -> dict[str, str]:
-    """What the network puts out, and how it is told the time."""
+    """The process, what the network puts out, and how it is told the time."""
     recipe, label = run.recipe, f"time label {in_words(run.recipe.time_label)}"
+    if recipe.kind == "autoencoder":
+        return {}
+    process = {"process": in_words(recipe.schedule)}
     if recipe.kind != "denoiser":
-        return {"time label": in_words(recipe.time_label)}
-    return {"parameterization": f"{in_words(recipe.parameterization)}, {label}"}
+        return {**process, "time label": in_words(recipe.time_label)}
+    return {**process, "parameterization": f"{in_words(recipe.parameterization)}, {label}"}
+
+
+def _stages(run: Run) -> dict[str, str]:
+    """The runs inside the run, if there are any."""
+    found = {}
+    for each in run.facts.stages:
+        try:
+            found[f"stage {each.name}"] = str(run.stage(each.name).path)
+        except ValueError as error:
+            found[f"stage {each.name}"] = str(error)
+    return found
 
 
 def _sampling(run: Run) -> dict[str, str]:
@@ -151,12 +165,15 @@ def _sampling(run: Run) -> dict[str, str]:
 
 
 def _guiding(run: Run) -> dict[str, str]:
-    """How good a guide the run is, if it is one, and the scale that a pair has learned."""
+    """How good a guide or an autoencoder the run is, if it is one, and the scale that a pair has learned."""
     from reverie.models.guides import learned_scale
     from reverie.training.accuracy import newest
+    from reverie.training.reconstruction import newest as newest_reconstruction
 
     if run.recipe.kind == "denoiser":
         return {}
+    if run.recipe.kind == "autoencoder":
+        return {"reconstruction": newest_reconstruction(run) or "-"}
     found = {"accuracy": newest(run) or "-"}
     if run.recipe.kind == "pair":
         scale = learned_scale(run)

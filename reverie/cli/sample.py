@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reverie import config
+from reverie.cli.below import told_below, with_base
 from reverie.cli.endings import ending_with
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
@@ -26,7 +27,8 @@ What the ending of --out says is what is written: .png a sheet, a folder (no end
 an animation from noise to samples.
 Pictures carry the settings and seeds they were made with. The run knows how it is best sampled; --sampler,
 --grid, --steps and --guidance change that, and finer settings are given as key=value. A run that was tuned
-(reverie tune) has times and weights of its own for few steps, and they are used.
+(reverie tune) has times and weights of its own for few steps, and they are used. Of a cascade, settings of the stage
+that draws the small pictures begin with base., and augmentation=0.1 puts noise on these before they are enlarged.
 
 Examples:
 
@@ -45,6 +47,8 @@ Examples:
   reverie sample runs/digits --guidance 3 "guide.interval=[0.3,4]"
 
   reverie sample runs/digits --label 3 --guidance 2 guide.kind=classifier guide.run=runs/digits-classifier
+
+  reverie sample runs/cascade --guidance 2 base.guidance=3 base.grid.steps=20 augmentation=0.2
 """
 
 
@@ -155,7 +159,8 @@ def sample(
 
     opened = load(run, weights)
     facts = opened.facts
-    settings = settings_of(opened, words or [], sampler, grid, steps, guidance)
+    own = with_base(opened, words or [])
+    settings = settings_of(opened, own, sampler, grid, steps, guidance)
     texts = prompts_of(prompt, prompts)
     lead = lead_of(opened, settings, labels_of(label), texts)
     asked_for = lead.told(opened.ask(n, lead.label, lead.prompt, attributes_of(told), negative=negative))
@@ -163,7 +168,7 @@ def sample(
         note(f"{n} samples are of the first {n} of {len(texts)} prompts; -n {len(texts)} is one of each")
     for said in asked_for.remarks:
         note(said)
-    guiding = guidance is not None or negative is not None or named(words or [], "guid(e|ance)")
+    guiding = guidance is not None or negative is not None or named(own, "guid(e|ance)")
     if said := idle(opened, settings, asked_for, guiding):
         note(said)
     request = replace(asked_for, seed=seed, start=start, batch=batch)
@@ -180,7 +185,7 @@ def sample(
     f = faster.cast(opened.to(where).denoiser, faster.checked_precision(precision, where))
     helper = helper_of(opened, settings, request, where)
     if compiled:
-        request = sized(f, facts.shape, settings, request, where, helper)
+        request = sized(f, opened.shape, settings, request, where, helper)
         f = faster.compiled(f, note)
     about = {
         "run": run.name,
@@ -194,13 +199,14 @@ def sample(
         **({"with": list(told)} if told else {}),
         **({"negative": negative} if negative else {}),
         "sampling": config.to_data(settings),
+        **told_below(request),
         "precision": precision,
         "compiled": compiled,
     }
     output = Output(path, opened.space, facts, request, about)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         task = progress.add_task("sampling", total=n * number)
-        for drawn in denoise(f, facts.shape, settings, request, where, note, helper):
+        for drawn in denoise(f, opened.shape, settings, request, where, note, helper):
             output.take(drawn)
             progress.update(task, completed=drawn.done)
     output.write()

@@ -56,7 +56,7 @@ def settings_of(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
         guidance=settings.guidance if guidance is None else guidance,
-    ).completed(run.space, run.facts.shape)
+    ).completed(run.space, run.shape)
     if said := _on_scale(settings, words, guidance is not None or named(words, "guidance")):
         note(said)
     by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)

@@ -8,16 +8,22 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reverie import config
-from reverie.cli.compose import composed
+from reverie.cli.compose import planned_by
 from reverie.cli.notes import note
 
 if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+
+    from reverie.plan import Plan
+    from reverie.recipe import Recipe
     from reverie.runs import Run
     from reverie.training import Report
 
@@ -55,45 +61,86 @@ def train(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if anything is wrong with captions.")] = False,
 ) -> None:
-    """Compose the recipe, begin or resume the run, print its reports."""
+    """Compose the plan, then begin or resume each of its runs, stages first, and print their reports."""
     extra = [] if report_to is None else [f"train.report_to={_listed(report_to)}"]
-    made, name = composed([*words, *extra], recipe)
-    if strict and hasattr(made.data, "strict"):  # other kinds have no captions to be wrong
-        made = config.from_data(type(made), config.merged(config.to_data(made), {"data": {"strict": True}}))
+    plan, name = planned_by([*words, *extra], recipe)
     from accelerate import PartialState
 
-    from reverie.runs import begin
-    from reverie.training import Trainer
     from reverie.training.accelerator import check_available, on_cpu
-    from reverie.training.evaluation import check_evaluating
-    from reverie.training.needs import Needs
 
-    check_available(made.train, on_cpu())
-    check_evaluating(made.evaluate)
+    for made in plan.recipes():
+        check_available(made.train, on_cpu())
+        _check_evaluating(made)
     processes = PartialState(cpu=on_cpu())
     if out is None:
         if processes.num_processes > 1:
             raise ValueError("several processes need to know their folder: give --out")
         out = _new_folder(name)
-    examples = made.data.load()
-    with processes.main_process_first():
-        run = begin(out, made, examples)
+    tracked = ["--report-to", report_to] if report_to else []
+    flags = [*(["--recipe", recipe] if recipe else []), *tracked, *(["--strict"] if strict else [])]
+    again = shlex.join(["reverie", "train", *words, *flags, "--out", str(out)])
+    plan = (strictly(plan) if strict else plan).placed(out)
+    run = _trained(plan, out, again, processes)
     if processes.is_main_process:
-        tracked = ["--report-to", report_to] if report_to else []
-        flags = [*(["--recipe", recipe] if recipe else []), *tracked, *(["--strict"] if strict else [])]
-        again = ["reverie", "train", *words, *flags, "--out", str(out)]
-        facts = run.facts
-        print(f"run {out}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
-        needs = Needs(run.recipe, facts, processes.device)
-        print(needs.told())
-        if said := needs.warning():
-            note(said)
-        print(f"to stop: Ctrl-C; to resume, run again: {shlex.join(again)}", flush=True)
+        print(f"done: {out}. {_next(run)}")
+
+
+def _check_evaluating(recipe: Recipe) -> None:
+    from reverie.training.evaluation import check_evaluating
+
+    check_evaluating(recipe.evaluate)
+
+
+def strictly(plan: Plan) -> Plan:
+    """The plan with data that fail if anything is wrong with captions, where they can have any."""
+    stages = {name: strictly(each) if not isinstance(each, Path) else each for name, each in plan.stages.items()}
+    recipe = plan.recipe
+    if hasattr(recipe.data, "strict"):  # other kinds have no captions to be wrong
+        recipe = config.from_data(type(recipe), config.merged(config.to_data(recipe), {"data": {"strict": True}}))
+    return replace(plan, recipe=recipe, stages=stages)
+
+
+def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
+    """The run of a plan, trained, after its stages; a signal ends the command.
+
+    Args:
+        plan: what to train.
+        out: the run's folder, in which the stages have theirs.
+        again: the command that goes on with it.
+        processes: of this training.
+    """
+    from reverie.runs import begin
+    from reverie.training import Trainer
+
+    needed: dict[str, Path] = {}
+    for name, stage in plan.stages.items():
+        needed[name] = stage if isinstance(stage, Path) else out / name
+        if not isinstance(stage, Path):
+            if processes.is_main_process:
+                print(f"stage {name} of {out}", flush=True)
+            _trained(stage, needed[name], again, processes)
+    examples = plan.recipe.data.load()
+    with processes.main_process_first():
+        run = begin(out, plan.recipe, examples, needed)
+    if processes.is_main_process:
+        _introduced(run, again, processes.device)
     stopped = show(Trainer(run, examples), quiet=not processes.is_main_process)
     if stopped:
         sys.exit(128 + stopped)
-    if processes.is_main_process:
-        print(f"done: {out}. {_next(run)}")
+    return run
+
+
+def _introduced(run: Run, again: str, device: torch.device) -> None:
+    """Say what will be trained, on what, and how to stop."""
+    from reverie.training.needs import Needs
+
+    facts = run.facts
+    print(f"run {run.path}: {facts.train} examples of {_shape(facts.shape)} to train on, {facts.validation} held out")
+    needs = Needs(run.recipe, facts, device)
+    print(needs.told())
+    if said := needs.warning():
+        note(said)
+    print(f"to stop: Ctrl-C; to resume, run again: {again}", flush=True)
 
 
 def _next(run: Run) -> str:
@@ -101,7 +148,11 @@ def _next(run: Run) -> str:
     from reverie.models.guides import learned_scale, use_of
     from reverie.runs import BEST
     from reverie.training.accuracy import newest
+    from reverie.training.reconstruction import newest as newest_reconstruction
 
+    if run.recipe.kind == "autoencoder":
+        found = newest_reconstruction(run)
+        return f"{found}{'. ' if found else ''}Next: {use_of(run)}"
     if run.recipe.kind != "denoiser":
         found, scale = newest(run), learned_scale(run)
         accuracy = f"Accuracy: {found}. " if found else ""
@@ -139,6 +190,7 @@ def show(reports: Iterable[Report], quiet: bool = False) -> int | None:
 def _line(report: Report) -> str:
     """What a log should say of a report; empty for nothing."""
     from reverie.training.accuracy import in_words as accuracy_in_words
+    from reverie.training.reconstruction import in_words as reconstruction_in_words
 
     lines = list(report.notes)
     told = {k: v for k, v in report.metrics.items() if isinstance(v, float)}
@@ -146,7 +198,7 @@ def _line(report: Report) -> str:
     shown = [f"{name.replace('_', ' ')} {told[name]:.4g}" for name in names if name in told]
     if report.metrics.get("compilations", 1) != 1:  # else all is as it should be
         shown.append(f"compilations {report.metrics['compilations']}")
-    if right := accuracy_in_words(report.metrics):
+    if right := accuracy_in_words(report.metrics) or reconstruction_in_words(report.metrics):
         shown.append(right)
     if evaluated := evaluation_in_words(report.metrics.get("evaluation")):
         shown.append(evaluated)

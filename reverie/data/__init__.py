@@ -14,6 +14,7 @@ from reverie.data.emoji import Emoji
 from reverie.data.idx import Fashion, Idx
 from reverie.data.images import Folder
 from reverie.data.look import Look, contact_sheet, look
+from reverie.data.smaller import Smaller
 
 __all__ = [
     "Arrays",
@@ -27,6 +28,7 @@ __all__ = [
     "Idx",
     "Look",
     "Skipped",
+    "Smaller",
     "Split",
     "contact_sheet",
     "groups",

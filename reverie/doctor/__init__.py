@@ -16,7 +16,7 @@ import torch
 
 from reverie.devices import usable
 from reverie.doctor import device as devices
-from reverie.doctor import parallel, process, sampling
+from reverie.doctor import parallel, process, sampling, stages
 from reverie.doctor import run as runs
 from reverie.doctor.finding import Check, Finding, find
 from reverie.runs import Run, located
@@ -25,7 +25,7 @@ __all__ = ["GROUPS", "PRECISIONS", "Finding", "examine"]
 
 GROUPS = (
     process.GROUP, process.NOTATIONS, sampling.SAMPLERS, sampling.GUIDANCE, sampling.NOISE, sampling.LIKELIHOOD,
-    devices.GROUP, parallel.GROUP, runs.GROUP,
+    devices.GROUP, parallel.GROUP, runs.GROUP, stages.GROUP,
 )  # fmt: skip
 """What is looked at, in this order."""
 PRECISIONS = tuple(devices.HALF)
@@ -52,7 +52,7 @@ def examine(
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}; given {precision!r}")
     if unknown := [group for group in only if group not in GROUPS]:
         raise ValueError(f"there is nothing called {unknown[0]!r} to look at; there is {', '.join(GROUPS)}")
-    if run is None and runs.GROUP in only:
+    if run is None and {runs.GROUP, stages.GROUP} & set(only):
         raise ValueError("to look at a run, name its folder as well")
     folder = run.path if isinstance(run, Run) else None if run is None else located(run)
     if folder is not None and not folder.is_dir():
@@ -68,7 +68,7 @@ def _findings(device: torch.device, folder: Path | None, precision: str, only: C
         ((parallel.GROUP,), lambda: parallel.checks(device)),
     ]
     if folder is not None:
-        parts.append(((runs.GROUP,), lambda: runs.checks(folder, device)))
+        parts.append(((runs.GROUP, stages.GROUP), lambda: runs.checks(folder, device)))
     for groups, checks in parts:
         if only and not set(groups) & set(only):
             continue

@@ -21,11 +21,13 @@ from torch import Tensor
 from reverie.conditioning import Cond
 from reverie.data import Examples, Split
 from reverie.denoiser import Denoiser
+from reverie.doctor import stages
 from reverie.doctor.finding import Check, Seen, Undefined
 from reverie.models import Model
+from reverie.models.guides import WORDS
 from reverie.nets import parameters
+from reverie.prompts import Prompt
 from reverie.recipe import Sampling
-from reverie.request import Request
 from reverie.runs import METRICS, MODEL, Run, check_data, fill, load, misfits, new_model, read_with_metadata
 from reverie.samplers import AnnealedLangevin
 from reverie.synthesis import rows_at_once, synthesize
@@ -33,6 +35,7 @@ from reverie.tensors import non_finite, streams
 from reverie.training import log, state
 from reverie.training.batches import encoded
 from reverie.training.optim import optimizer
+from reverie.training.seen import seen
 from reverie.training.validation import EVALUATIONS, held_out_loss
 
 GROUP = "run"
@@ -65,7 +68,7 @@ class Patient:
     def denoiser(self) -> Denoiser:
         """The run's, on the device."""
         if self.run.recipe.kind != "denoiser":
-            raise Undefined(f"a {self.run.recipe.kind} has no samples")
+            raise Undefined(f"{WORDS[self.run.recipe.kind]} has no samples")
         found = self.trained
         assert isinstance(found, Denoiser)
         return found
@@ -116,6 +119,8 @@ def checks(path: Path, device: torch.device) -> Iterator[Check]:
     """Of the run in a folder; the first one, whether it opens, decides whether there are others."""
     check, who = partial(Check, GROUP), Patient(path, device)
     yield check("config.json", "every setting is known", lambda: opened(who))
+    with suppress(Exception):  # nobody may have looked at the first one
+        _ = who.run
     if "run" not in vars(who):
         return
     again = "run its train command again, which restores the model from the newest whole state"
@@ -136,6 +141,7 @@ def checks(path: Path, device: torch.device) -> Iterator[Check]:
     yield check("a step of training from the saved state", "moves the loss", lambda: stepped(who), advice)
     advice = "the model is worse than none, or not the one that the log speaks of"
     yield check("held-out loss", "at most that at step 0, as logged", lambda: held_out(who), advice)
+    yield from stages.checks(who)
     advice = "another process is writing there, or the doctor has a fault"
     yield check("the folder", "as it was", lambda: unchanged(who), advice)
 
@@ -166,6 +172,8 @@ def opened(who: Patient) -> Seen:
         recipe = who.run.recipe
     except ValueError as error:
         return Seen("it does not open", False, str(error))
+    if recipe.kind == "autoencoder":
+        return Seen(f"{recipe.data.kind}, autoencoder, {recipe.autoencoder.kind if recipe.autoencoder else ''}", True)
     assert recipe.net is not None
     return Seen(f"{recipe.data.kind}, {recipe.schedule.kind}, {recipe.parameterization.kind}, {recipe.net.kind}", True)
 
@@ -248,6 +256,8 @@ def data(who: Patient) -> Seen:
 
 def start(who: Patient) -> Seen:
     """x = alpha x0 + sigma eps of the run's own data at the first time of its grid, in units of sigma."""
+    if who.run.recipe.kind == "autoencoder":
+        raise Undefined("an autoencoder has no samples")
     x0, _ = who.rows(ROWS)
     t = who.run.grid(who.run.schedule)[0]
     level = who.run.schedule.at(t, like=x0)
@@ -275,8 +285,8 @@ def short(who: Patient, most: int) -> Sampling:
 
 def drawn(who: Patient, sampling: Sampling, n: int, first: int = 0, batch: int = 8) -> Tensor:
     """x0 of n samples of seed 0 from number `first` on, of every class in turn."""
-    labels = who.run.labels_for(first + n, None)[first:]
-    return synthesize(who.denoiser, who.run.facts.shape, sampling, Request(labels, 0, first, batch), who.device)
+    asked = who.run.request([Prompt(label=label) for label in who.run.labels_for(first + n, None)[first:]])
+    return synthesize(who.denoiser, who.run.shape, sampling, replace(asked, start=first, batch=batch), who.device)
 
 
 def reproduced(who: Patient) -> Seen:
@@ -286,7 +296,7 @@ def reproduced(who: Patient) -> Seen:
     if not torch.equal(alone, again):
         return Seen("not the same twice", False)
     gap, size = float((alone - among).abs().max()), float(alone.abs().max())
-    rows = rows_at_once(who.run.facts.shape, 5, who.device)
+    rows = rows_at_once(who.run.shape, 5, who.device)
     told = "the same" if gap == 0 else f"off by {gap / size:.2g}"
     return Seen(f"{told}, {rows} rows at a time", gap <= (0 if who.device.type == "cpu" else 0.01 * size))
 
@@ -368,4 +378,4 @@ def _measured(who: Patient) -> float | None:
         recipe.loss(model, x0, u, cond, torch.zeros_like)
     if (time.perf_counter() - began) * EVALUATIONS / len(x0) > 2 * SECONDS or not len(rows):
         return None
-    return held_out_loss(who.run, model, who.examples, rows, who.device).loss
+    return held_out_loss(who.run, model, seen(who.run, who.examples), rows, who.device).loss

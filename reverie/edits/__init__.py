@@ -10,6 +10,7 @@ from reverie.edits.moving import Blend, Convert, Redraw
 from reverie.edits.restoring import Restore, measured
 from reverie.edits.scene import Scene, Wish
 from reverie.edits.telling import Told, tells
+from reverie.edits.varying import Vary
 from reverie.edits.way import Way
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Restore",
     "Scene",
     "Told",
+    "Vary",
     "Way",
     "Wish",
     "edit",

@@ -54,12 +54,13 @@ def edit(
     if n < 1:
         raise ValueError(f"at least 1 result; given {n}")
     way.check(run)
-    sampling = way.own(run).completed(run.space, run.facts.shape) if sampling is None else sampling
+    sampling = way.own(run).completed(run.space, run.shape) if sampling is None else sampling
     times_of(sampling, run.schedule)
     device = next(run.denoiser.parameters()).device
     rows = ROWS if device.type == "cpu" else min(MOST, 1 << (n - 1).bit_length())
     total = -(-n // rows) * rows
-    request = replace(wish.request(run, total, way.image(run), sampling), seed=seed)
+    request = wish.request(run, total, way.image(run), sampling, way.embedding(run, total, n))
+    request = replace(request, seed=seed)
     for said in request.remarks:
         notice(said)
     if wish.empty and run.vocabulary.parts and not run.recipe.train.drop:
@@ -75,7 +76,7 @@ def _drawn(way: Way, whole: Scene, rows: int, notice: Notice) -> Tensor:
     while first < whole.n:
         full = ""
         try:
-            made.append(way.draw(_part(whole, first, first + rows)))
+            made.append(way.draw(_part(way, whole, first, first + rows)))
         except Exception as error:
             if not memory.exhausted(error):
                 raise
@@ -91,8 +92,15 @@ def _drawn(way: Way, whole: Scene, rows: int, notice: Notice) -> Tensor:
     return torch.cat(made)[: whole.n]
 
 
-def _part(whole: Scene, first: int, last: int) -> Scene:
-    """The scene of some of the results."""
+def _part(way: Way, whole: Scene, first: int, last: int) -> Scene:
+    """The scene of some of the results, with what stages below make for them."""
     helper = whole.helper.part(first, last) if isinstance(whole.helper, Embedded) else whole.helper
-    request: Request = whole.request.part(first, last)
+    part: Request = whole.request.part(first, last)
+    if not part.below:
+        request = part
+    elif way.moves:  # what is below has one noise for all, too
+        alone = [replace(part.part(i, i + 1), start=whole.request.start) for i in range(last - first)]
+        request = part.told_as([each.told(whole.sampling, whole.device) for each in alone])
+    else:
+        request = part.told(whole.sampling, whole.device)
     return replace(whole, request=request, helper=helper, whole=whole.request)

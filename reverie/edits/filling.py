@@ -14,7 +14,7 @@ from torch import Tensor
 from reverie.editing import Margins, Mask, Measurement, Method, enlarged, pasted
 from reverie.editing.methods import RePaintMethod
 from reverie.edits.scene import Scene
-from reverie.edits.way import Way, by_method, check_known, check_picture, with_hole
+from reverie.edits.way import Way, by_method, check_known, check_picture, check_pixels, known_seen, with_hole
 from reverie.image_conditions import Masked
 from reverie.recipe import Sampling
 from reverie.runs import Run
@@ -38,6 +38,7 @@ class Inpaint(Way):
 
     def check(self, run: Run) -> None:
         check_picture(run, self.picture)
+        check_pixels(run, "filling in what a mask hides")
         check_known(self.known, self.picture)
 
     def own(self, run: Run) -> Sampling:
@@ -77,6 +78,8 @@ class Outpaint(Way):
                 f"a window of {h}x{w} must hold some of the picture, so margins are less than that; given "
                 f"{m.top},{m.right},{m.bottom},{m.left}"
             )
+        if self.method is not None:
+            check_pixels(run, "painting around a picture")
         if self.method is None and not isinstance(run.recipe.image_condition, Masked):
             raise ValueError(f"{run.path} is not told what of a picture is known; give a method")
 
@@ -88,7 +91,8 @@ class Outpaint(Way):
             return None
         assert run.recipe.image_condition is not None
         known = torch.ones(1, 1, *self.picture.shape[2:], dtype=torch.bool)
-        return run.recipe.image_condition.given(run.space.encode(self.picture), known)
+        x0 = run.space.encode(self.picture)
+        return run.recipe.image_condition.given(x0, known_seen(run, known)).image
 
     def draw(self, scene: Scene) -> Tensor:
         canvas, known = enlarged(self.picture, self.margins)
@@ -127,7 +131,7 @@ def filled(scene: Scene, picture: Tensor, known: Tensor, method: Method | None, 
     if method is None:
         condition = scene.run.recipe.image_condition
         assert condition is not None
-        told = condition.given(x0, known)
+        told = condition.given(x0, known_seen(scene.run, known)).image
         told = told.expand(scene.rows, *told.shape[1:])
         made = scene.sampled(scene.guided(told), scene.sampler, noise, scene.cond(told))
     else:

@@ -41,7 +41,8 @@ class Redraw(Way):
         taken(run.grid(run.schedule), self.strength)
 
     def draw(self, scene: Scene) -> Tensor:
-        x0 = scene.encoded(self.picture).expand(scene.rows, *self.picture.shape[1:])
+        x0 = scene.encoded(self.picture)
+        x0 = x0.expand(scene.rows, *x0.shape[1:])
         f, noise = scene.guided(), scene.noise()
         return scene.decoded(image_to_image(f, scene.sampler, scene.times, x0, scene.cond(), noise, self.strength))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from reverie.editing import Measurement, Method, Operator
 from reverie.editing.methods import DDRMMethod
 from reverie.edits.scene import Scene
-from reverie.edits.way import Way, by_method, check_images
+from reverie.edits.way import Way, by_method, check_images, check_pixels
 from reverie.recipe import Sampling
 from reverie.runs import Run
 from reverie.tensors import streams
@@ -50,6 +50,7 @@ class Restore(Way):
 
     def check(self, run: Run) -> None:
         check_images(run)
+        check_pixels(run, "restoring a picture")
         shape = self.operator.shape(self.seen.shape[1:])
         if shape != run.facts.shape:
             raise ValueError(

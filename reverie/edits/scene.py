@@ -67,7 +67,10 @@ class Wish:
         label = [None] if self.label is None else self.label
         return Lead(label, self.prompt) if sampling is None else lead_of(run, sampling, label, self.prompt)
 
-    def request(self, run: Run, n: int, image: Tensor | None = None, sampling: Sampling | None = None) -> Request:
+    def request(
+        self, run: Run, n: int, image: Tensor | None = None, sampling: Sampling | None = None,
+        embedding: Tensor | None = None,
+    ) -> Request:  # fmt: skip
         """A request for n samples of seed 0.
 
         Args:
@@ -75,13 +78,14 @@ class Wish:
             n: how many.
             image: (1 or n, C', H, W), told besides.
             sampling: whose guide is asked for a class or a text of which the run knows nothing; none unless given.
+            embedding: (1 or n, E), told besides.
 
         Raises:
             ValueError: something that neither was trained with, or an unknown value; or as for `lead`.
         """
         lead = self.lead(run, sampling)
         label = [None] if lead.label is None else lead.label
-        return lead.told(run.ask(n, label, lead.prompt, self.attributes, image, self.negative))
+        return lead.told(run.ask(n, label, lead.prompt, self.attributes, image, self.negative, embedding))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +144,7 @@ class Scene:
     def sampled(self, f: Denoises, sampler: Sampler, noise: BrownianPath, cond: Cond | None) -> Tensor:
         """x0 (B, C, H, W) of the run's shape, from noise."""
         times = self.times
-        like = torch.empty(self.rows, *self.run.facts.shape, device=self.device)
+        like = torch.empty(self.rows, *self.run.shape, device=self.device)
         return generate(f, sampler, times, prior(f.schedule, times[0], like, noise), cond, noise)
 
     def encoded(self, picture: Tensor) -> Tensor:

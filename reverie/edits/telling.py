@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reverie.editing import pasted
 from reverie.edits.scene import Scene
-from reverie.edits.way import Way, check_images, check_known, check_picture, with_hole
+from reverie.edits.way import Way, check_images, check_known, check_picture, known_seen, with_hole
 from reverie.image_conditions import Edges, LowResolution, Masked
 from reverie.runs import Run
 
@@ -65,7 +65,8 @@ class Told(Way):
         assert condition is not None
         if isinstance(condition, LowResolution) and tuple(self.picture.shape[2:]) == small_size(run):
             return condition.enlarged(x0)
-        return condition.given(x0, self.known)
+        known = None if self.known is None else known_seen(run, self.known)
+        return condition.given(x0, known).image
 
     def draw(self, scene: Scene) -> Tensor:
         made = scene.decoded(scene.sampled(scene.guided(), scene.sampler, scene.noise(), scene.cond()))

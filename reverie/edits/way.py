@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reverie.editing import Method
@@ -58,6 +59,15 @@ class Way(abc.ABC):
         """What the model is told of the picture, (1, C', H, W) in its space; None: nothing."""
         return None
 
+    @property
+    def moves(self) -> bool:
+        """Whether all results have the noise of the first, and only what they are told differs."""
+        return False
+
+    def embedding(self, run: Run, n: int, shown: int) -> Tensor | None:
+        """(n, E), the embeddings that the model is told in n rows, of which `shown` are results; None: none."""
+        return None
+
     def number(self, wish: Wish) -> int:
         """How many results there are unless told."""
         return max(RESULTS, wish.number)
@@ -77,6 +87,12 @@ def with_steps(run: Run, steps: int) -> Grid:
     except ValueError:
         return grid
     return grid.with_steps(steps)
+
+
+def known_seen(run: Run, known: Tensor) -> Tensor:
+    """(1, 1, h, w) bool, what of x is known where pixels (1, 1, H, W) are: of latents, those of known pixels alone."""
+    factor = known.shape[2] // run.shape[1]
+    return known if factor == 1 else ~F.max_pool2d((~known).float(), factor).bool()
 
 
 def with_hole(picture: Tensor, known: Tensor) -> Tensor:
@@ -111,6 +127,23 @@ def check_images(run: Run) -> None:
     if not run.facts.image or len(shape) != 3 or shape[0] not in (1, 3, 4):
         raise ValueError(f"pictures are edited by runs of images; {run.path} has examples of {tuple(shape)}")
     _ = run.denoiser
+
+
+def check_pixels(run: Run, what: str) -> None:
+    """Refuse a run whose model sees no pixels, for what is done to pixels.
+
+    Args:
+        run: the run.
+        what: is done, in words.
+
+    Raises:
+        ValueError: it sees latents.
+    """
+    if run.recipe.space is not None and run.recipe.space.kind == "latent":
+        raise ValueError(
+            f"{what} needs a model that sees pixels, and that of {run.path} sees latents of them; take one trained on "
+            f"pixels, or train one that is told the picture (image_condition.kind=masked or low_resolution)"
+        )
 
 
 def check_known(known: Tensor, picture: Tensor) -> None:

@@ -5,6 +5,7 @@ Letters in shapes: N samples.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -66,7 +67,9 @@ class Subject:
         """A file name that tells samples of a run apart, without an ending."""
         kind, steps = self.method.kind, self.steps
         told = f"{kind}-{self.sampling.grid.kind}{steps}-guidance{self.sampling.guidance:g}"
-        return f"{told}-seed{self.seed}-n{self.n}{self.run.mark}"
+        below = self._below()
+        mark = f"-{hashlib.sha256(repr(below).encode()).hexdigest()[:6]}" if below else ""
+        return f"{told}-seed{self.seed}-n{self.n}{mark}{self.run.mark}"
 
     @cached_property
     def lead(self) -> Lead:
@@ -91,7 +94,7 @@ class Subject:
         elif self.run.facts.prompts and own:
             made = self.run.ask(self.n)
         else:
-            made = Request(self.classes())
+            made = self.run.request([Prompt(label=label) for label in self.classes()])
         made = replace(lead, labels=self.classes()).told(made)
         if isinstance(self.sampling.guide, ClipGuide) and not any(made.texts):
             raise ValueError(
@@ -124,7 +127,8 @@ class Subject:
     @property
     def untold(self) -> bool:
         """Whether the model could be told an image, and is told none, as no sample is made of an example."""
-        return self.run.recipe.image_condition is not None
+        cascade = "base" in {each.name for each in self.run.facts.stages}
+        return self.run.recipe.image_condition is not None and not cascade
 
     @property
     def method(self) -> Sampler:
@@ -155,6 +159,7 @@ class Subject:
             "guidance": self.sampling.guidance,
             **({"guide": settings["guide"]} if self.sampling.guide else {}),
             **({"threshold": self.sampling.threshold} if self.sampling.threshold else {}),
+            **self._below(),
             "clip": self.sampling.clip,
             "classes": self._classes_told(),
             **({"texts": f"captions of {self.like}"} if self.texts else {}),
@@ -163,6 +168,18 @@ class Subject:
             "precision": self.precision,
             "quantization": "rounded to 8 bits" if run.facts.image else "none",
         }
+
+    def _below(self) -> dict[str, Plain]:
+        """What is said of the stages whose samples condition these."""
+        found: dict[str, Plain] = {}
+        for each in self.run.facts.stages:
+            if each.name in ("base", "prior"):
+                stage = self.run.stage(each.name)
+                own = self.run.base_sampling if each.name == "base" else None
+                found[each.name] = {"model": model_of(stage)[:16], **config.to_data(own or stage.settings())}
+        if "base" in found:
+            found |= {"augmentation": self.sampling.augmentation, "truncated": self.sampling.truncated}
+        return found
 
     def _classes_told(self) -> Plain:
         if self.labels is not None:
@@ -184,7 +201,7 @@ class Subject:
         labels = request.labels
         f = cast(run.denoiser, checked_precision(self.precision, device))
         items = draw(
-            f, run.space, run.facts.shape, request, self.sampling, team=team, device=device,
+            f, run.space, run.shape, request, self.sampling, team=team, device=device,
             done=lambda n: told("samples", min(n * team.size / len(labels), 1.0)),
             helper=helper_of(run, self.sampling, request, device),
         )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reverie.image_conditions.base import ImageCondition, image_shape
+from reverie.image_conditions.base import ImageCondition, Shown, image_shape
 from reverie.image_conditions.grey import luminance
 
 
@@ -25,10 +25,10 @@ class Edges(ImageCondition, kind="edges"):
         image_shape("edges", shape)
         return 1
 
-    def of(self, x0: Tensor, draw: torch.Generator) -> Tensor:
+    def of(self, x0: Tensor, draw: torch.Generator) -> Shown:
         self.channels(x0.shape[1:])
         grey = F.pad(luminance(x0), (1, 1, 1, 1), mode="replicate")
         smooth = torch.tensor([1.0, 2.0, 1.0], dtype=x0.dtype, device=x0.device) / 4
         slope = torch.tensor([-1.0, 0.0, 1.0], dtype=x0.dtype, device=x0.device) / 2
         filters = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None]
-        return F.conv2d(grey, filters).square().sum(1, keepdim=True).sqrt()
+        return Shown(F.conv2d(grey, filters).square().sum(1, keepdim=True).sqrt())

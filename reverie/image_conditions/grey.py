@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reverie.image_conditions.base import ImageCondition, image_shape
+from reverie.image_conditions.base import ImageCondition, Shown, image_shape
 
 LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue weigh in brightness (ITU-R BT.601)."""
@@ -36,6 +36,6 @@ class Grey(ImageCondition, kind="grey"):
             raise ValueError(f"the image condition 'grey' is made of images in 3 colours; given {c} channels")
         return 1
 
-    def of(self, x0: Tensor, draw: torch.Generator) -> Tensor:
+    def of(self, x0: Tensor, draw: torch.Generator) -> Shown:
         self.channels(x0.shape[1:])
-        return luminance(x0)
+        return Shown(luminance(x0))

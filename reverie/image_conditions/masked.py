@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from reverie.image_conditions.base import ImageCondition, image_shape
+from reverie.image_conditions.base import ImageCondition, Shown, image_shape
 from reverie.tensors import sent
 
 ENDS = 6
@@ -33,6 +34,8 @@ class Masked(ImageCondition, kind="masked"):
         ValueError: shares that are negative or sum to more than 1.
     """
 
+    pixels: ClassVar[bool] = False
+
     rectangles: float = 0.4
     strokes: float = 0.3
     halves: float = 0.2
@@ -45,18 +48,18 @@ class Masked(ImageCondition, kind="masked"):
     def channels(self, shape: Sequence[int]) -> int:
         return image_shape("masked", shape)[0] + 1
 
-    def of(self, x0: Tensor, draw: torch.Generator) -> Tensor:
+    def of(self, x0: Tensor, draw: torch.Generator) -> Shown:
         b, _, h, w = x0.shape
         return self.given(x0, self.masks(b, h, w, draw))
 
-    def given(self, picture: Tensor, mask: Tensor | None = None) -> Tensor:
+    def given(self, picture: Tensor, mask: Tensor | None = None) -> Shown:
         self.channels(picture.shape[1:])
         if mask is None:
             raise ValueError(
                 "the image condition 'masked' needs a mask (B or 1, 1, H, W), 1 where the picture is known"
             )
         known = sent(mask.to(torch.float64), picture).expand(len(picture), 1, *picture.shape[2:])
-        return torch.cat([torch.where(known > 0, picture, 0.0), known], dim=1)
+        return Shown(torch.cat([torch.where(known > 0, picture, 0.0), known], dim=1))
 
     def masks(self, batch: int, height: int, width: int, draw: torch.Generator) -> Tensor:
         """(B, 1, H, W) float32, 1 where the picture is known."""

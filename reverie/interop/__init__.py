@@ -1,1 +1,1 @@
-"""Other projects' weights, read as ours: `diffusers_unet.converted` and `diffusers_dit.converted`."""
+"""Other projects' weights, read as ours: those of diffusers' U-Net, DiT and AutoencoderKL, and of TAESD and its kin."""

@@ -46,11 +46,11 @@ class Renaming:
         last, skip = len(config.multipliers) - 1, config.pyramid_in == "skip"
         for i, attention in enumerate(attends):
             down, up = f"down_blocks.{i}", f"up_blocks.{last - i}"
-            for j in range(config.blocks):
+            for j in range(config.blocks_at(i)):
                 self.stage(f"down.{i}.{j}", f"{down}.resnets.{j}", f"{down}.attentions.{j}" if attention else None)
-            for j in range(config.blocks + 1):
+            for j in range(config.blocks_at(i) + 1):
                 k = j if config.attention_up == "every" else 0
-                attended = attention and (config.attention_up == "every" or j == config.blocks)
+                attended = attention and (config.attention_up == "every" or j == config.blocks_at(i))
                 self.stage(f"up.{i}.{j}", f"{up}.resnets.{j}", f"{up}.attentions.{k}" if attended else None)
             if i < last:
                 self._resampling(f"lower.{i}", f"{down}.resnet_down" if skip else f"{down}.downsamplers.0", config)

@@ -7,6 +7,8 @@ from reverie.losses.cross_entropy import CrossEntropy
 from reverie.losses.denoising import Denoising
 from reverie.losses.pairings import Independent, OptimalTransport, Pairing
 from reverie.losses.penalties import Huber, Penalty, PseudoHuber, Squared
+from reverie.losses.perceptual import Perceptual
+from reverie.losses.reconstruction import Reconstruction
 from reverie.losses.resampling import Resampled
 from reverie.losses.score_matching import SlicedScoreMatching
 from reverie.losses.self_conditioning import SelfConditioned
@@ -43,8 +45,10 @@ __all__ = [
     "OptimalTransport",
     "Pairing",
     "Penalty",
+    "Perceptual",
     "Pointwise",
     "PseudoHuber",
+    "Reconstruction",
     "Resampled",
     "SelfConditioned",
     "SigmaSquared",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,24 @@ from reverie.schedules import Schedule
 from reverie.tensors import Noise
 
 
+class Bring(Protocol):
+    """What a loss may ask for of the run that it trains."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example, as the model sees it."""
+        ...
+
+    def stage(self, name: str) -> Any:  # noqa: ANN401  # a model, of the kind that the loss knows it to be
+        """The trained model of that stage of the run."""
+        ...
+
+
 class Loss(Part, abc.ABC, family="loss"):
     """A loss by example. Its randomness is an argument, and so is what it remembers."""
 
     trains: str = "denoiser"
-    """The kind of model that it is a loss of: denoiser, classifier or pair, as `Recipe.kind` says."""
+    """The kind of model that it is a loss of: denoiser, classifier, pair or autoencoder, as `Recipe.kind` says."""
     self_conditions: bool = False
     """Whether the network is to be given its own estimate of x0 (Chen et al., 2023)."""
     quantised: bool = False
@@ -54,8 +67,12 @@ class Loss(Part, abc.ABC, family="loss"):
         Without its `memory` a loss is what it was before anything was learned.
         """
 
-    def memory(self) -> nn.Module | None:
-        """A new module of what the loss learns (parameters) or remembers (buffers) in training, if anything."""
+    def memory(self, bring: Bring | None = None) -> nn.Module | None:
+        """A new module of what the loss learns (parameters) or remembers (buffers) in training, if anything.
+
+        Args:
+            bring: what it may need of the run; most need nothing.
+        """
         return None
 
     def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
@@ -146,8 +163,8 @@ class Around(Loss):
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         return self.loss.times_at(u, schedule)
 
-    def memory(self) -> nn.Module | None:
-        return self.loss.memory()
+    def memory(self, bring: Bring | None = None) -> nn.Module | None:
+        return self.loss.memory(bring)
 
     def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
         """As the loss inside, whose settings are named from here.

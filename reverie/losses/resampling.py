@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
-from reverie.losses.base import Around, Loss, layers
+from reverie.losses.base import Around, Bring, Loss, layers
 from reverie.losses.denoising import Denoising
 from reverie.parameterizations import Parameterization
 from reverie.schedules import Schedule
@@ -50,8 +50,8 @@ class Resampled(Around, kind="resampled"):
                 f"history={self.history}, uniform={self.uniform}"
             )
 
-    def memory(self) -> History:
-        return History(self.levels, self.history, self.loss.memory())
+    def memory(self, bring: Bring | None = None) -> History:
+        return History(self.levels, self.history, self.loss.memory(bring))
 
     def __call__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
-from reverie.losses.base import Around, Loss, layers
+from reverie.losses.base import Around, Bring, Loss, layers
 from reverie.losses.denoising import Denoising
 from reverie.parameterizations import Parameterization
 from reverie.schedules import Schedule
@@ -39,8 +39,8 @@ class Uncertain(Around, kind="uncertain"):
         if self.channels < 1:
             raise ValueError(f"Uncertain needs channels >= 1; given {self.channels}")
 
-    def memory(self) -> Uncertainty:
-        return Uncertainty(self.channels, self.loss.memory())
+    def memory(self, bring: Bring | None = None) -> Uncertainty:
+        return Uncertainty(self.channels, self.loss.memory(bring))
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""Whether a run can guide another one."""
+"""What runs that draw no samples are for: to guide another one, or to make its latents."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reverie.config import in_words
-
 if TYPE_CHECKING:
     from reverie.runs import Run
 
-WORDS = {"classifier": "a classifier", "pair": "an image-text pair"}
-"""The kinds of run that guide another, in words."""
+WORDS = {"classifier": "a classifier", "pair": "an image-text pair", "autoencoder": "an autoencoder"}
+"""The kinds of run that draw no samples, in words."""
 SETTINGS = {"classifier": "classifier", "pair": "clip"}
 """The kind of the setting `guide` that each is for."""
 ASKED = {"classifier": ("--label", "0", 1.0), "pair": ("--prompt", "red heart", 15.0)}
@@ -22,21 +20,24 @@ the inverse temperature for a pair."""
 
 def purpose(kind: str, path: Path | str) -> str:
     """What a run that guides is, and what to do with it."""
-    return f"{path} is {WORDS[kind]}; it guides another run: {use(kind, path)}"
+    does = "guides another run" if kind in SETTINGS else "makes the latents that another run learns"
+    return f"{path} is {WORDS[kind]}; it {does}: {use(kind, path)}"
 
 
 def use(kind: str, path: Path | str, asked: str = "", scale: float | None = None) -> str:
-    """The command that samples with a guide.
+    """The command that samples with a guide, or trains on the latents of an autoencoder.
 
     >>> use("pair", "runs/p")
     "reverie sample RUN --prompt 'red heart' --guidance 15 guide.kind=clip guide.run=runs/p"
 
     Args:
-        kind: of the guide.
-        path: of its run.
+        kind: of the run.
+        path: of it.
         asked: a class or a text; an example unless given.
         scale: of guidance; one to begin with unless given.
     """
+    if kind not in SETTINGS:
+        return f"reverie train DATA space.kind=latent space.autoencoder={shlex.quote(str(path))}"
     option, example, first = ASKED[kind]
     told = f"{option} {shlex.quote(asked or example)} --guidance {first if scale is None else scale:.3g}"
     return f"reverie sample RUN {told} guide.kind={SETTINGS[kind]} guide.run={shlex.quote(str(path))}"
@@ -76,7 +77,7 @@ def check_guides(run: Run, guide: Run) -> None:
             are others.
     """
     kind = guide.recipe.kind
-    if kind not in WORDS:
+    if kind not in SETTINGS:
         raise ValueError(
             f"{guide.path} is a {kind}, which guides nothing; train a guide on the data of {run.path} with "
             f"`reverie train ... kind=classifier`"
@@ -84,10 +85,10 @@ def check_guides(run: Run, guide: Run) -> None:
     who = f"{guide.path} cannot guide {run.path}"
     if guide.facts.shape != run.facts.shape:
         raise ValueError(f"{who}: it was trained on examples of shape {guide.facts.shape}, not {run.facts.shape}")
-    if guide.space != run.space:
+    if guide.encoding != run.encoding:
         raise ValueError(
-            f"{who}: its data were encoded as {in_words(guide.space)}, and the run's as {in_words(run.space)}; train "
-            f"it on the same data with the same train.seed and train.validation"
+            f"{who}: its data were encoded as {guide.encoding}, and the run's as {run.encoding}; "
+            f"train it on the same data with the same train.seed and train.validation"
         )
     if kind == "classifier" and run.classes and guide.classes != run.classes:
         theirs, ours = (", ".join(names[:5]) for names in (guide.classes, run.classes))

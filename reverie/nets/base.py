@@ -157,7 +157,7 @@ class Backbone(nn.Module, ABC):
                 f"given {tuple(cond.image.shape)}"
             )
         image = cond.image.to(x.dtype)
-        hidden = cond.hidden("image")
+        hidden = None if self.conditions.keeps_image else cond.hidden("image")
         return image if hidden is None else torch.where(over(hidden, image), 0.0, image)
 
 

@@ -5,8 +5,8 @@ Letters in shapes: B batch, C channels, C' channels of a conditioning image, L t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,9 +17,13 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond, Conditions
 from reverie.nets.base import NOTHING, Backbone, NetConfig
 from reverie.nets.kernels.choice import faked
+from reverie.nets.saved import Saved, Storages, going_through, kind_of, saved, saving
 
 TOKENS = 77
 """L, where nothing else is said: that of CLIP's text encoder (Radford et al., 2021)."""
+
+BATCHES = (2, 4)
+"""Examples of the two forward passes whose difference says what each example takes."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Cost:
         return self.weights * (1 + averages) + 12 * self.parameters + self.shared + batch * each
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def cost(
     config: NetConfig,
     shape: tuple[int, ...],
@@ -98,19 +102,46 @@ def cost(
 
     with torch.device("meta"):
         net = build()
-        flops = _flops(net, tokens)
+        one, *batches = (given(net, batch, tokens) for batch in (1, *BATCHES))
     try:
-        fewer, more = (_saved_as_on(build, batch, torch.device(device), precision, tokens) for batch in (2, 4))
+        fewer, more = _saved_as_on(build, torch.device(device), precision, tokens)
     except Exception:  # whatever a kernel that knows no fake tensors, or torch without the device, may raise
-        with torch.device("meta"):
-            fewer, more = (_saved(net, batch, tokens) for batch in (2, 4))
+        fewer, more = (saved(net, *told) for told in batches)
     return Cost(
         parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
         weights=sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers())),
-        flops=flops,
+        flops=_flops(net, *one),
         kept=(more.whole - fewer.whole) // 2,
         checkpointed=(more.checkpointed - fewer.checkpointed) // 2,
         shared=max(0, 2 * fewer.whole - more.whole),
+    )
+
+
+def cost_of(net: nn.Module, call: Callable[[int], object]) -> Cost:
+    """What a network that is no backbone costs, by what `call` does with it; without checkpointing.
+
+    Args:
+        net: the network, on the meta device.
+        call: is given the number of examples and passes as many through the network, on the meta device.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        call(1)
+    saved = []
+    for batch in BATCHES:
+        storages = Storages.beside(net)
+        with saving(storages):
+            call(batch)
+        saved.append(storages.bytes())
+    fewer, more = saved
+    return Cost(
+        parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        weights=sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers())),
+        flops=int(counted.get_total_flops()),
+        kept=(more - fewer) // 2,
+        checkpointed=(more - fewer) // 2,
+        shared=max(0, 2 * fewer - more),
     )
 
 
@@ -133,102 +164,41 @@ def given(net: Backbone, batch: int, tokens: int = TOKENS) -> tuple[Tensor, Tens
     return torch.zeros(batch, net.inputs * net.shape[0], *space), torch.zeros(batch), cond
 
 
-def _flops(net: Backbone, tokens: int) -> int:
-    """Of a forward pass for one example."""
+def _flops(net: Backbone, *told: Any) -> int:  # noqa: ANN401  # as the network
+    """Of a forward pass, without what the backward one needs."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counted, torch.no_grad():
-        net(*given(net, 1, tokens))
-    return int(counted.get_total_flops())
+    known: dict[Hashable, tuple[int, Tensor]] = {}
+    again = 0
+
+    def through(block: Callable[..., Tensor], *told: Tensor | None) -> Tensor:
+        nonlocal again
+        kind = kind_of(block, told)
+        if kind in known:
+            flops, made = known[kind]
+            again += flops
+            return torch.empty_like(made)
+        before = counted.get_total_flops()
+        made = block(*told)
+        known[kind] = counted.get_total_flops() - before, made
+        return made
+
+    with FlopCounterMode(display=False) as counted, torch.no_grad(), going_through(net, through):
+        net(*told)
+    return int(counted.get_total_flops()) + again
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """Bytes saved for the backward pass of a batch."""
-
-    whole: int
-    checkpointed: int
-
-
-def _saved_as_on(
-    build: Callable[[], Backbone], batch: int, device: torch.device, precision: str, tokens: int
-) -> _Saved:
-    """What is saved on `device`, by a network of fake tensors, which have all but their numbers."""
+def _saved_as_on(build: Callable[[], Backbone], device: torch.device, precision: str, tokens: int) -> list[Saved]:
+    """What is saved on `device` of `BATCHES`, by a network of fake tensors, which have all but their numbers."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    with FakeTensorMode(), device:
-        net = build()
-        with torch.autocast(device.type, half) if half else nullcontext(), faked():
-            return _saved(net, batch, tokens)
-
-
-def _saved(net: Backbone, batch: int, tokens: int) -> _Saved:
-    """Storages that autograd saves in a forward pass: all of them, and those there would be with checkpointing.
-
-    A block that is checkpointed leaves its arguments, and its inside comes back once, alone, in the
-    backward pass. So saved tensors are sorted by the block in which they were saved.
-    """
-    seen, args, own = _Storages(net), _Storages(net), _Storages(net)
-    inside: list[_Storages] = []
-
-    def through(block: Callable[..., Any], *told: Tensor | None) -> Any:  # noqa: ANN401  # as the block
-        args.add(*told)
-        inside.append(_Storages(net))
-        with _saving(inside[-1]):
-            made = block(*told)
-        return made
-
-    net.through = through  # type: ignore[method-assign]  # stands before the method, until it is deleted
-    try:
-        with _saving(own):
-            net(*given(net, batch, tokens))
-    finally:
-        del net.through
-    seen.update(own, *inside)
-    between = _Storages(net)
-    between.update(own, args)
-    largest = max((block.beyond(between) for block in inside), default=0)
-    return _Saved(seen.bytes(), between.bytes() + largest)
-
-
-class _Storages:
-    """Storages of tensors, each once; those of a network's parameters and buffers are left out.
-
-    They are held, so that none is freed and its place taken by another one.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        self._left_out = {t.untyped_storage()._cdata for t in (*net.parameters(), *net.buffers())}
-        self._held: dict[int, torch.UntypedStorage] = {}
-
-    def add(self, *tensors: Tensor | None) -> None:
-        """Take in those of some tensors."""
-        for storage in (t.untyped_storage() for t in tensors if t is not None):
-            if storage._cdata not in self._left_out:
-                self._held[storage._cdata] = storage
-
-    def update(self, *others: _Storages) -> None:
-        """Take in those of others."""
-        for other in others:
-            self._held |= other._held
-
-    def bytes(self) -> int:
-        """Of all."""
-        return sum(storage.nbytes() for storage in self._held.values())
-
-    def beyond(self, other: _Storages) -> int:
-        """Bytes of those that are not in another."""
-        return sum(storage.nbytes() for key, storage in self._held.items() if key not in other._held)
-
-
-@contextmanager
-def _saving(into: _Storages) -> Iterator[None]:
-    """Inside, the tensors that autograd saves are counted into `into`."""
-
-    def pack(saved: Tensor) -> Tensor:
-        into.add(saved)
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        yield
+    with FakeTensorMode():
+        with device:
+            net = build()
+            batches = [given(net, batch, tokens) for batch in BATCHES]
+        made = []
+        for told in batches:
+            with torch.autocast(device.type, half) if half else nullcontext(), faked():
+                made.append(saved(net, *told))
+    return made

@@ -188,7 +188,9 @@ class Conditioning(nn.Module):
         if self.vector is not None:
             e = e + self.vector(cond.vector, cond.hidden("vector"), len(label))
         if self.level is not None:
-            e = e + self.level(cond.level, cond.hidden("image" if self.conditions.image else "vector"), len(label))
+            lies_on = "image" if self.conditions.image else "vector"
+            hidden = None if self.conditions.keeps_image else cond.hidden(lies_on)
+            e = e + self.level(cond.level, hidden, len(label))
         if self.pooled is not None:
             e = e + self.pooled(cond.pooled, cond.hidden("text"), len(label))
         if self.image_missing is not None:
@@ -239,7 +241,7 @@ class Conditioning(nn.Module):
         dtype = self.time_in.weight.dtype
         if cond.image is None:
             return torch.ones(len(label), dtype=dtype, device=label.device)
-        hidden = cond.hidden("image")
+        hidden = None if self.conditions.keeps_image else cond.hidden("image")
         if hidden is None:
             return torch.zeros(len(label), dtype=dtype, device=label.device)
         return hidden.to(dtype)

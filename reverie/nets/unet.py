@@ -29,8 +29,10 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
     """Channels at full resolution, even; the embedding has four times as many."""
     multipliers: tuple[int, ...] = (1, 2, 2)
     """Channels of each level, in units of `width`; a level has half the resolution of the one before."""
-    blocks: int = 2
-    """Residual blocks a level on the way down; one more on the way up."""
+    blocks: int | tuple[int, ...] = 2
+    """Residual blocks a level on the way down; one more on the way up. A list has a number for each level: with few or
+    none where the resolution is high, and more where it is low, large pictures take a fraction of the memory and the
+    time (Saharia et al., 2022, Imagen, appendix B.1, "Efficient U-Net")."""
     attention: int | tuple[int, ...] = 16
     """Self-attention in levels whose longer side has at most so many pixels; or, for each number of a list, in the
     level that has as many, or comes next below; 0 or an empty list: in the middle alone."""
@@ -80,8 +82,9 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         known_words(self)
-        sizes = ("width", "blocks", "head_width", "groups", "group_width")
+        sizes = ("width", "head_width", "groups", "group_width")
         at_least_one(self.kind, **{name: getattr(self, name) for name in sizes})
+        self._check_blocks()
         a_fraction(self.kind, self.dropout)
         if self.width % 2:
             raise ValueError(f"width of net 'unet' must be even, for pairs of sines and cosines; given {self.width}")
@@ -99,6 +102,23 @@ class UNetConfig(NetConfig, kind="unet", aliases=NAMES):
         pyramids = self.pyramid_in != "none" or self.pyramid_out != "none"
         if self.magnitude and (pyramids or self.rescale):
             raise ValueError("magnitude of net 'unet' has its own sums; leave out pyramid_in, pyramid_out and rescale")
+
+    def _check_blocks(self) -> None:
+        if isinstance(self.blocks, int):
+            at_least_one(self.kind, blocks=self.blocks)
+            return
+        given, levels = list(self.blocks), len(self.multipliers)
+        if len(given) != levels or min(given) < 0 or given[-1] < 1:
+            raise ValueError(
+                f"blocks of net 'unet' is a number, or one for each of the {levels} levels, at least 0 and at the last "
+                f"at least 1; given {given}"
+            )
+        if 0 in given and (self.pyramid_in != "none" or self.pyramid_out != "none"):
+            raise ValueError(f"a pyramid of net 'unet' needs a block at every level at least; given blocks={given}")
+
+    def blocks_at(self, level: int) -> int:
+        """Residual blocks of a level on the way down, 0 being that of the highest resolution."""
+        return self.blocks if isinstance(self.blocks, int) else self.blocks[level]
 
     @classmethod
     def fits(cls, shape: tuple[int, ...]) -> bool:
@@ -189,22 +209,24 @@ class UNet(Backbone):
 
     def _lay_out(self, config: UNetConfig, widths: list[int], attends: tuple[bool, ...]) -> None:
         """All levels; lists go from the highest resolution to the lowest."""
-        style, blocks, last = self.style, config.blocks, len(widths) - 1
+        style, last, coming = self.style, len(widths) - 1, widths[0]
         self.enter, kept = self._enter(widths[0]), [widths[0]]
         down, lower = nn.ModuleList(), nn.ModuleList()
-        for i, (before, width) in enumerate(zip([widths[0], *widths], widths, strict=False)):
-            entering = [before] + [width] * (blocks - 1)
+        for i, width in enumerate(widths):
+            blocks = config.blocks_at(i)
+            entering = [coming, *[width] * (blocks - 1)] if blocks else []
             down.append(nn.ModuleList(self._stage(n, width, attends[i], descending=True) for n in entering))
             kept += [width] * blocks
+            coming = width if blocks else coming
             if i < last:
-                lower.append(self._resample(width, "down"))
-                kept.append(width)
+                lower.append(self._resample(coming, "down"))
+                kept.append(coming)
         self.down, self.lower, deepest = down, lower, widths[-1]
         self.middle_in = self._stage(deepest, deepest, True)
         self.middle_out = self._stage(deepest, deepest, False)
         up, higher, coming = [], [], deepest
         for i in range(last, -1, -1):
-            stages = nn.ModuleList()
+            stages, blocks = nn.ModuleList(), config.blocks_at(i)
             for j in range(blocks + 1):
                 attention = attends[i] and (config.attention_up == "every" or j == blocks)
                 stages.append(self._stage(coming + kept.pop(), widths[i], attention))

@@ -1,6 +1,6 @@
 """What many samples are asked to be, made into conditions a batch at a time.
 
-Letters in shapes: N samples, B of a batch, C' channels of a conditioning image, H height, W width, E numbers.
+Letters in shapes: N samples, B of a batch, C' channels of a conditioning image, ... axes of space, E numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Asked:
     Attributes:
         vocabulary: of the model.
         prompts: N of them.
-        image: (1 or N, C', H, W).
+        image: (1 or N, C', ...).
+        level: (1 or N,), of the noise on the image; None where the vocabulary tells none, or there is no image.
         table: the different texts, where the model reads any.
         own: (N,) int64, which of them is each sample's.
         drop: as in `Cond`.
@@ -42,30 +43,43 @@ class Asked:
     vocabulary: Vocabulary
     prompts: tuple[Prompt, ...]
     image: Tensor | None
+    level: Tensor | None
     table: TextTable | None
     own: Tensor
     drop: Tensor | None
+    vector: Tensor | None = None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, prompts: Sequence[Prompt], image: Tensor | None = None) -> Asked | None:
+    def of(
+        cls, vocabulary: Vocabulary, prompts: Sequence[Prompt], image: Tensor | None = None,
+        level: Tensor | None = None, vector: Tensor | None = None,
+    ) -> Asked | None:  # fmt: skip
         """The conditions of N prompts; None where nothing is asked.
 
         Args:
             vocabulary: of the model.
             prompts: N of them.
-            image: (1 or N, C', H, W), what `ImageCondition.given` made of a picture, in each sample's place or for all.
+            image: (1 or N, C', ...), what `ImageCondition.given` made of a picture, in each sample's place or for all.
+            level: (1 or N,), of the noise on the image; 0 unless given, for a model that is told one.
+            vector: (1 or N, E), embeddings, for a model that is told one.
 
         Raises:
-            ValueError: an image is given to a model that has no use for one, or it is of other sizes.
+            ValueError: an image or a level is given to a model that has no use for one, a level without an image, or
+                either is of other sizes.
         """
-        if image is not None:
-            _check_image(vocabulary, image, len(prompts))
-        if image is None and all(prompt.empty for prompt in prompts):
+        if image is not None or level is not None:
+            _check_image(vocabulary, image, level, len(prompts))
+        if vector is not None:
+            _check_vector(vocabulary, vector, len(prompts))
+        if image is None and vector is None and all(prompt.empty for prompt in prompts):
             return None
         numbers: dict[str, int] = {}
         own = torch.tensor([numbers.setdefault(prompt.text, len(numbers)) for prompt in prompts])
         table = None if vocabulary.text is None else _read(vocabulary, list(numbers))
-        return cls(vocabulary, tuple(prompts), image, table, own, _drop(vocabulary, prompts, table, own, image))
+        if image is not None and level is None and vocabulary.conditions.level:
+            level = torch.zeros(1)
+        drop = _drop(vocabulary, prompts, table, own, image)
+        return cls(vocabulary, tuple(prompts), image, level, table, own, drop, vector)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -84,28 +98,54 @@ class Asked:
         if self.image is not None:
             image = self.image.expand(len(self), *self.image.shape[1:])
             told = replace(told, image=image[index])
+        if self.vector is not None:
+            told = replace(told, vector=self.vector.expand(len(self), -1)[index])
+        if self.level is not None:
+            told = replace(told, level=self.level.expand(len(self))[index])
         return told
 
     def part(self, first: int, last: int) -> Asked:
         """Samples `first` to `last` - 1, of the same table."""
-        image = self.image if self.image is None or len(self.image) == 1 else self.image[first:last]
+        several = (self.image, self.level, self.vector)
+        image, level, vector = (v if v is None or len(v) == 1 else v[first:last] for v in several)
         drop = None if self.drop is None else self.drop[first:last]
-        return replace(self, prompts=self.prompts[first:last], image=image, own=self.own[first:last], drop=drop)
+        own, prompts = self.own[first:last], self.prompts[first:last]
+        return replace(self, prompts=prompts, image=image, level=level, own=own, drop=drop, vector=vector)
 
 
-def cond_of(vocabulary: Vocabulary, prompts: Sequence[Prompt], image: Tensor | None = None) -> Cond | None:
+def cond_of(
+    vocabulary: Vocabulary, prompts: Sequence[Prompt], image: Tensor | None = None, level: Tensor | None = None
+) -> Cond | None:
     """The conditions of a few prompts, made at once; arguments and errors as for `Asked.of`."""
-    asked = Asked.of(vocabulary, prompts, image)
+    asked = Asked.of(vocabulary, prompts, image, level)
     return None if asked is None else asked[:]
 
 
-def _check_image(vocabulary: Vocabulary, image: Tensor, n: int) -> None:
+def _check_image(vocabulary: Vocabulary, image: Tensor | None, level: Tensor | None, n: int) -> None:
+    """Refuse an image and a level that the model is not told, or of other sizes."""
     if vocabulary.image is None:
         raise ValueError(f"{vocabulary.folder} was trained without images as conditions, so it has no use for one")
+    if image is None:
+        raise ValueError("a level is that of the noise on an image; give the image too")
     wanted = (vocabulary.image.channels(vocabulary.shape), *vocabulary.shape[1:])
-    if image.ndim != 4 or len(image) not in (1, n) or tuple(image.shape[1:]) != wanted:
-        several = f"1 or {n}" if n > 1 else "1"
+    several = f"1 or {n}" if n > 1 else "1"
+    if len(image) not in (1, n) or tuple(image.shape[1:]) != wanted:
         raise ValueError(f"image must be of ({several}, {', '.join(map(str, wanted))}); given {tuple(image.shape)}")
+    if level is None:
+        return
+    if not vocabulary.image.levels:
+        raise ValueError(f"{vocabulary.folder} was trained on images without noise, and is told no level of it")
+    if level.ndim != 1 or len(level) not in (1, n):
+        raise ValueError(f"level must be of ({several},); given {tuple(level.shape)}")
+
+
+def _check_vector(vocabulary: Vocabulary, vector: Tensor, n: int) -> None:
+    """Refuse embeddings that the model is not told, or of other sizes."""
+    if not vocabulary.embedding:
+        raise ValueError(f"{vocabulary.folder} was trained without embeddings, so it has no use for one")
+    if vector.ndim != 2 or len(vector) not in (1, n) or vector.shape[1] != vocabulary.embedding:
+        several = f"1 or {n}" if n > 1 else "1"
+        raise ValueError(f"embeddings must be of ({several}, {vocabulary.embedding}); given {tuple(vector.shape)}")
 
 
 def _read(vocabulary: Vocabulary, texts: Sequence[str]) -> TextTable:
@@ -127,7 +167,7 @@ def _drop(
     drop = torch.stack([hidden[part] for part in APART], 1)
     if not drop.any():
         return None
-    alone = not vocabulary.attributes and table is None and image is None
+    alone = not vocabulary.attributes and not vocabulary.embedding and table is None and image is None
     return drop[:, 0] if alone else drop
 
 

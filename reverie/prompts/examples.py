@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reverie.conditioning import APART, Cond
 from reverie.data import Examples
+from reverie.image_conditions import Shown
 from reverie.prompts.known import Known
 from reverie.prompts.vocabulary import Vocabulary
 from reverie.tensors import generator
@@ -46,10 +47,12 @@ class OfExamples:
     Attributes:
         vocabulary: what the model can be told.
         examples: all N.
+        embedded: (N, E), where an embedding is told; a row of NaN for an example that has none.
     """
 
     vocabulary: Vocabulary
     examples: Examples
+    embedded: Tensor | None = None
 
     @property
     def several(self) -> int:
@@ -105,12 +108,19 @@ class OfExamples:
         if self.vocabulary.attributes:
             vector, unknown = self._attributes(rows, own)
             told, drop["vector"] = replace(told, vector=vector), _either(drop["vector"], unknown)
+        if self.vocabulary.embedding:
+            assert self.embedded is not None
+            vector = self.embedded[torch.from_numpy(rows)]
+            none = vector.isnan().any(1)
+            told = replace(told, vector=vector.nan_to_num(0.0))
+            drop["vector"] = _either(drop["vector"], none if bool(none.any()) else None)
         if self.vocabulary.text is not None:
             text = self._texts.rows(rows)
             told = replace(told, tokens=text.tokens, mask=text.mask, pooled=text.pooled, words=text.words)
             drop["text"] = _either(drop["text"], text.hidden("text"))
         if self.vocabulary.image is not None:
-            told = replace(told, image=self._image(x0, place or Place(0, len(x0), (0,))))
+            shown = self._image(x0, place or Place(0, len(x0), (0,)))
+            told = replace(told, image=shown.image, level=shown.level)
         if not told.given():
             return None
         return replace(told, drop=_joined(drop, hidden, len(rows))).map(lambda v: _moved(v, x0.device))
@@ -128,7 +138,7 @@ class OfExamples:
             return numbers, None
         return numbers, torch.stack(unknown).all(0)
 
-    def _image(self, x0: Tensor, place: Place) -> Tensor:
+    def _image(self, x0: Tensor, place: Place) -> Shown:
         assert self.vocabulary.image is not None
         own, others = slice(place.first, place.first + len(x0)), place.whole - len(x0)
         whole = x0 if others == 0 else x0.new_zeros(place.whole, *x0.shape[1:])

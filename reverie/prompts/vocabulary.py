@@ -22,6 +22,7 @@ class Vocabulary:
         attributes: each a part of `Cond.vector`, one behind the other.
         text: the fitted encoder.
         image: what a conditioning image is.
+        embedding: E, of an image or a text in the space of an image-text pair, in `Cond.vector`; 0 for none.
         folder: the run's, where the encoder has its files.
     """
 
@@ -31,6 +32,7 @@ class Vocabulary:
     text: TextEncoder | None = None
     image: ImageCondition | None = None
     folder: Path = Path()
+    embedding: int = 0
 
     @property
     def conditions(self) -> Conditions:
@@ -38,8 +40,10 @@ class Vocabulary:
         told = {} if self.text is None else self.text.conditions()
         return Conditions(
             classes=len(self.classes),
-            vector=sum(known.width for known in self.attributes),
+            vector=self.embedding or sum(known.width for known in self.attributes),
             image=0 if self.image is None else self.image.channels(self.shape),
+            keeps_image=self.image is not None and self.image.kept,
+            level=self.image is not None and self.image.levels,
             **told,
         )
 
@@ -59,7 +63,7 @@ class Vocabulary:
     @property
     def plain(self) -> bool:
         """Whether nothing can be told but a class."""
-        return not self.asks and self.image is None
+        return not self.asks and self.image is None and not self.embedding
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -69,12 +73,13 @@ class Vocabulary:
         something else is told.
         """
         several = len(self.attributes) > 1
-        others = bool(self.classes) or self.text is not None or self.image is not None
+        others = bool(self.classes) or self.text is not None or self.image is not None or bool(self.embedding)
         names = ["label"] if self.classes else []
         names += [f"vector.{i}" for i in range(len(self.attributes))] if several else []
         names += ["vector"] if self.attributes and (others or not several) else []
+        names += ["vector"] if self.embedding else []
         names += ["text"] if self.text is not None else []
-        names += ["image"] if self.image is not None else []
+        names += ["image"] if self.image is not None and not self.image.kept else []
         return tuple(names) if len(names) > 1 else ()
 
     @cached_property

@@ -14,8 +14,9 @@ from reverie.data import Data, built_in, resolve
 from reverie.recipe import Recipe, compose, library
 from reverie.runs import Run
 from reverie.spaces import Space
+from reverie.stages import named_in
 
-FITTED = ("mean", "std")
+FITTED = ("mean", "std", "latent")
 """Fields of a space that the data fill in."""
 
 
@@ -45,13 +46,27 @@ def words(run: Run) -> list[str]:
         told = dataclasses.replace(told, net=alone.net)
     if told.text == suited.text:
         told = dataclasses.replace(told, text=alone.text)
-    found = [*_fields(told, base, "")]
-    return [word, *found] if word else [f"data.kind={data.kind}", *_path(data), *found]
+    found = [*_fields(told, base, ""), *_stages(run)]
+    return [word, *found] if word else [*_all("data", config.to_data(data)), *found]
+
+
+def _stages(run: Run) -> list[str]:
+    """The stages of the run that no setting names, as they stand in its folder."""
+    named = named_in(run.recipe)
+    return [f"stages.{each.name}={run.path / each.name}" for each in run.facts.stages if each.name not in named]
+
+
+def _all(key: str, value: config.Plain) -> list[str]:
+    """Settings one by one, those that are none aside."""
+    if isinstance(value, dict):
+        return [word for name, inner in value.items() for word in _all(f"{key}.{name}", inner)]
+    return [] if value is None else [f"{key}={_value(value)}"]
 
 
 def _as_given(run: Run, suited: Recipe) -> Space | None:
     """The run's space as a recipe would name it; None where it is what suits the data."""
-    space = run.space
+    space = run.recipe.space
+    assert space is not None
     if space.learns:
         assert dataclasses.is_dataclass(space)
         space = dataclasses.replace(space, **{name: () for name in FITTED if hasattr(space, name)})
@@ -67,11 +82,6 @@ def _source(data: Data) -> tuple[str, Data]:
     except (ValueError, OSError):  # a folder that has gone
         return "", data
     return (word, found) if found.kind == data.kind else ("", data)
-
-
-def _path(data: Data) -> list[str]:
-    path = getattr(data, "path", None)
-    return [f"data.path={_value(str(path))}"] if path else []
 
 
 def _fields(value: object, base: object, where: str) -> Iterator[str]:

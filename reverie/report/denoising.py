@@ -58,7 +58,7 @@ def draw(run: Run) -> Denoising:
         ValueError: the run has no weights yet, or times that cannot be followed.
         OutOfMemory: a single sample does not fit.
     """
-    sampling, shape = _sampling(run), run.facts.shape
+    sampling, shape = _sampling(run), run.shape
     f, device = run.denoiser, next(run.denoiser.parameters()).device
     n = IMAGES if run.facts.image else POINTS if len(shape) == 1 and shape[0] <= FEW else LINES
     labels = run.labels_for(n, None)
@@ -98,7 +98,7 @@ def _states(run: Run, sampling: Sampling, labels: Sequence[int | None], wanted: 
     device = next(run.denoiser.parameters()).device
     parts: dict[int, dict[int, Tensor]] = {step: {} for step in wanted}
     request = Request(tuple(labels), SEED, batch=len(labels))
-    for drawn in denoise(run.denoiser, run.facts.shape, sampling, request, device, lambda text: None):
+    for drawn in denoise(run.denoiser, run.shape, sampling, request, device, lambda text: None):
         if drawn.step in wanted:
             parts[drawn.step][drawn.first] = drawn.x.cpu()
     return {step: _joined(found) for step, found in parts.items()}

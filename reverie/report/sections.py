@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reverie import config
-from reverie.report import audited, bits, commands, judged, measured, stopped
+from reverie.report import audited, bits, commands, judged, measured, stages, stopped
 from reverie.report.charts import Drawer, spread
 from reverie.report.denoising import Denoising, draw
 from reverie.report.environment import environment
@@ -51,6 +51,7 @@ def page(found: Found, date: str) -> Page:
         Section("training", "Training", _training(found, drawer)),
         Section("samples", "Samples during training", _samples(found, damage)),
         Section("denoising", "From noise to samples", _denoising(found, damage)),
+        *stages.sections(found, damage),
         judged.section(found, drawer, damage),
         bits.section(found, damage),
         audited.section(found, damage),

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.data import Examples
 from reverie.models import NoisyClassifier, NoisyPair
 from reverie.prediction import Prediction
 from reverie.tensors import generator, host, sent
 from reverie.training.batches import VALIDATION, encoded
-from reverie.training.validation import told_of
+from reverie.training.seen import Seen
 
 if TYPE_CHECKING:
     from reverie.runs import Run
@@ -52,7 +51,7 @@ class Accuracy:
 
 
 def accuracy(
-    run: Run, f: NoisyClassifier | NoisyPair, examples: Examples, rows: np.ndarray, device: torch.device | str
+    run: Run, f: NoisyClassifier | NoisyPair, shown: Seen, rows: np.ndarray, device: torch.device | str
 ) -> Accuracy | None:
     """The accuracy of `f` on up to `MOST` held-out rows, the same rows and noise every time.
 
@@ -63,14 +62,14 @@ def accuracy(
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, VALIDATION))))
     chosen = draw.permutation(rows)[:MOST]
     t = schedule.time(-2 * host(LEVELS).log())
-    told = told_of(run, examples)
+    told = shown.told
     hits: list[list[Tensor]] = [[] for _ in LEVELS]
     guesses: list[Tensor] = []
     noises = [generator(seed, VALIDATION, len(LEVELS), i) for i in range(len(LEVELS))]
     size = min(BATCH, run.recipe.train.batch)
     for first in range(0, len(chosen), size):
         part = chosen[first : first + size]
-        x0, label = encoded(examples, run.space, part, device)
+        x0, label = encoded(shown.examples, shown.space, part, device)
         label = label if run.recipe.labels else None
         cond = Cond(label=label) if told is None else told.cond(part, x0, label)
         guesses.append(f.guessed(cond, len(x0)))

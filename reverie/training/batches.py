@@ -100,6 +100,7 @@ class Batches:
         told: what the model is told of the examples besides their label; nothing unless given.
         drop_part: probability that each of several parts of a condition is hidden by itself.
         balanced: (N,), as in `Examples`, of the rows; each of them once an epoch unless given.
+        mirrored: the examples turned left to right, where that is more than turning x0.
     """
 
     examples: Examples | Held
@@ -117,6 +118,7 @@ class Batches:
     told: OfExamples | None = None
     drop_part: float = 0.0
     balanced: np.ndarray | None = None
+    mirrored: Examples | Held | None = None
 
     def step(self, step: int) -> list[Batch]:
         """The batches of step number `step`, from 0; `parts` of them."""
@@ -151,7 +153,10 @@ class Batches:
         x0, label = encoded(self.examples, self.space, chosen[rows], self.device)
         if masks.mirrored is not None:
             mask = moved(masks.mirrored[rows], self.device).reshape((-1,) + (1,) * (x0.ndim - 1))
-            x0 = torch.where(mask, x0.flip(-1), x0)
+            other = x0.flip(-1)
+            if self.mirrored is not None:
+                other = encoded(self.mirrored, self.space, chosen[rows], self.device)[0]
+            x0 = torch.where(mask, other, x0)
         hidden, label = masks.hidden[rows], label if self.labels else None
         cond = None
         if self.told is not None:

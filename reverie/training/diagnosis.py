@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.losses import Loss
-from reverie.models import Model
+from reverie.models import Autoencoder, Model
 from reverie.tensors import non_finite
 from reverie.training.batches import Batch
 
@@ -64,7 +64,9 @@ def first_non_finite(model: Model, loss: Loss, batch: Batch, memory: nn.Module |
 
 
 def _levels(model: Model, loss: Loss, batch: Batch, values: Tensor) -> str:
-    """Those of the examples whose `values` (B,) are not finite, or of all."""
+    """Those of the examples whose `values` (B,) are not finite, or of all; an autoencoder has none."""
+    if isinstance(model, Autoencoder):
+        return "none"
     t = loss.times_at(batch.u, model.schedule)
     bad = ~torch.isfinite(values).cpu()
     t = (t[bad] if bool(bad.any()) else t).sort().values

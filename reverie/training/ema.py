@@ -50,6 +50,11 @@ class PowerAverages:
         self._gammas = {length: exponent(length) for length in lengths}
         self._averages = {length: {name: p.clone() for name, p in parameters(net).items()} for length in self._gammas}
 
+    @property
+    def lengths(self) -> tuple[float, ...]:
+        """Those asked for."""
+        return tuple(self._gammas)
+
     def update(self, net: nn.Module, step: int) -> None:
         """Take in the weights after step number `step`, from 1."""
         theirs = list(parameters(net).values())

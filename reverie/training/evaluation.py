@@ -169,7 +169,7 @@ class Evaluator:
 
         run = self.run
         request = self.subject.request()
-        items = draw(f, run.space, run.facts.shape, request, self.sampling, team=self.team, device=self.device)
+        items = draw(f, run.space, run.shape, request, self.sampling, team=self.team, device=self.device)
         if not np.isfinite(items).all():
             return Outcome(None, why="there are samples with numbers that are not finite")
         try:

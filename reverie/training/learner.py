@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from reverie.models import Model
 from reverie.runs import Run, fill, new_model
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import state
@@ -15,9 +16,26 @@ from reverie.training.ema import PowerAverages, ema_decay, ema_update
 from reverie.training.objective import Objective, memory_tensors, restore_memory
 from reverie.training.optim import optimizer, settle
 from reverie.training.speed import lay_out
+from reverie.training.start import begin_with
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+class Bringing:
+    """What a loss may ask of a run: see `reverie.losses.base.Bring`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example, as the model sees it."""
+        return self._run.shape
+
+    def stage(self, name: str) -> Model:
+        """The model of a stage."""
+        return self._run.stage(name).model
 
 
 class Learner:
@@ -38,7 +56,7 @@ class Learner:
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)
         with global_randomness(train.seed, INITIAL, 1):
-            memory = loss.memory()
+            memory = loss.memory(Bringing(run))
         self.memory = None if memory is None else memory.to(device).train()
         self.objective: torch.nn.Module = Objective(self.denoiser, loss, self.memory)
         self.optimizer: torch.optim.Optimizer = optimizer(self.objective, train, device)
@@ -47,6 +65,16 @@ class Learner:
     def prepare(self, accelerator: Accelerator) -> None:
         """Let accelerate wrap what takes part in a step, once all is where it should be."""
         self.objective, self.optimizer = accelerator.prepare(self.objective, self.optimizer)
+
+    def begin_with(self, source: str) -> None:
+        """Take the weights of another run, before the first step.
+
+        Raises:
+            ValueError: it is no run, or one of another network.
+        """
+        begin_with(self.denoiser, source)
+        self.average.load_state_dict(self.denoiser.state_dict())
+        self.powers = PowerAverages(self.denoiser.net, list(self.powers.lengths))
 
     def step(self) -> None:
         """Let the optimizer take its step, forget the gradient, and `constrain` the network."""

@@ -8,10 +8,11 @@ from functools import cached_property
 import torch
 
 from reverie import memory
+from reverie.models import Autoencoder
 from reverie.models.pooled import stacked
-from reverie.nets.cost import Cost, cost
+from reverie.nets.cost import Cost, cost, cost_of
 from reverie.recipe import Recipe, Train
-from reverie.runs import Facts, new_model, vocabulary
+from reverie.runs import Facts, new_model, shape_seen, vocabulary
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Needs:
 
     def _network(self, precision: str) -> Cost:
         recipe, facts = self.recipe, self.facts
+        if recipe.kind == "autoencoder":
+            return self._autoencoder()
         assert recipe.net is not None
         if recipe.kind != "denoiser":
             return self._guide(precision)
         return cost(
             recipe.net,
-            facts.shape,
+            shape_seen(recipe, facts),
             vocabulary(recipe, facts).conditions,
             inputs=2 if recipe.loss.self_conditions else 1,
             outputs=recipe.parameterization.outputs,
@@ -50,13 +53,20 @@ class Needs:
 
     def _guide(self, precision: str) -> Cost:
         """Of a model that guides: its backbone's, but for the weights; what is behind it takes next to nothing."""
-        recipe, shape = self.recipe, self.facts.shape
+        recipe, shape = self.recipe, shape_seen(self.recipe, self.facts)
         assert recipe.net is not None
         backbone = cost(recipe.net, shape, outputs=stacked(shape), device=self.device, precision=precision)
         with torch.device("meta"):
             net = new_model(recipe, self.facts).net
         weights = sum(t.numel() * t.element_size() for t in (*net.parameters(), *net.buffers()))
         return replace(backbone, parameters=sum(p.numel() for p in net.parameters()), weights=weights)
+
+    def _autoencoder(self) -> Cost:
+        """Of an autoencoder: a pass through both halves, as the meta device tells of it, in float32."""
+        with torch.device("meta"):
+            model = new_model(self.recipe, self.facts)
+            assert isinstance(model, Autoencoder)
+            return cost_of(model.net, lambda n: model.rebuilt(torch.zeros(n, *self.facts.shape)))
 
     @property
     def bytes(self) -> int:
@@ -75,11 +85,11 @@ class Needs:
 
     def told(self) -> str:
         """A line: network, size, operations, memory."""
-        assert self.recipe.net is not None
+        kind = getattr(self.recipe.autoencoder or self.recipe.net, "kind", "")
         free = memory.available(self.device)
         room = "" if free is None else f" of {size(free)} free"
         return (
-            f"network: {self.recipe.net.kind}, {counted(self.network.parameters)} parameters, "
+            f"network: {kind}, {counted(self.network.parameters)} parameters, "
             f"{operations(self.network.flops)} an example; training needs about {size(self.bytes)}{room}"
         )
 

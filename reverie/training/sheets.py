@@ -1,4 +1,4 @@
-"""The sheets of samples drawn during training.
+"""The sheets drawn during training: samples, or what an autoencoder makes of examples.
 
 Letters in shapes: N samples.
 """
@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from reverie import pictures
 from reverie.data import Examples
 from reverie.denoiser import Denoiser
 from reverie.guiding import helper_of
+from reverie.models import Autoencoder
 from reverie.outputs import write_samples
-from reverie.prompts import of_examples
+from reverie.prompts import Asked, of_examples
 from reverie.recipe import Sampling
 from reverie.request import Request
 from reverie.runs import SAMPLES, Run
 from reverie.schedules import Schedule
 from reverie.synthesis import synthesize
-from reverie.tensors import generator
+from reverie.tensors import generator, sent
 
 PREVIEW_STEPS = 50
 """Sampler steps of a sheet, at the most."""
@@ -30,6 +32,8 @@ ROWS = 8
 """Samples of each class on a sheet; the square of it where there are no classes."""
 SHEETS = 7
 """Keeps the stream of randomness of images that are told apart from others."""
+REBUILT = 4
+"""Rows of examples on the sheet of an autoencoder, each over what was made of it."""
 BATCH = 64
 """Samples at a time, whatever memory is free: on a GPU it shows in the last bits of a sheet."""
 
@@ -55,8 +59,10 @@ class Shown:
         assert condition is not None
         rows = np.resize(self.rows, ROWS * ROWS)
         x0 = run.space.encode(torch.from_numpy(np.ascontiguousarray(self.examples.items[rows])))
-        image = condition.of(x0, generator(run.recipe.train.seed, SHEETS))
-        return run.request(of_examples(run.vocabulary, self.examples, rows), image)
+        told = condition.of(x0, generator(run.recipe.train.seed, SHEETS))
+        request = run.request(of_examples(run.vocabulary, self.examples, rows), told.image)
+        assert isinstance(request.cond, Asked)
+        return replace(request, cond=replace(request.cond, level=told.level))
 
 
 def _request(run: Run, shown: Shown | None) -> Request:
@@ -86,10 +92,40 @@ def draw(run: Run, denoiser: Denoiser, step: int, device: torch.device, shown: S
     facts, sampling = run.facts, shortened(run.recipe.sample, run.schedule, PREVIEW_STEPS)
     request = replace(_request(run, shown), batch=BATCH)
     helper = helper_of(run, sampling, request, device)
-    x = synthesize(denoiser, facts.shape, sampling, request, device, helper=helper)
+    x = synthesize(denoiser, run.shape, sampling, request, device, helper=helper)
     path = run.path / SAMPLES / f"{step:08d}.png"
     about: dict[str, Any] = {"step": step, "seed": 0} | ({"texts": list(request.texts)} if request.texts else {})
     if run.recipe.image_condition is not None:
         about["image"] = "none" if request.cond is None or request.cond.image is None else "of held-out examples"
     write_samples(path, run.space.decode(x), request, facts, about)
+    return path
+
+
+def draw_rebuilt(run: Run, model: Autoencoder, step: int, shown: Shown) -> Path | None:
+    """Write a sheet of held-out examples over what an autoencoder makes of them; None where there are none.
+
+    Args:
+        run: whose sheet it is.
+        model: with the averaged weights.
+        step: of training.
+        shown: the examples.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    if len(shown.rows) == 0:
+        return None
+    rows = shown.rows[np.linspace(0, len(shown.rows) - 1, min(len(shown.rows), REBUILT * ROWS)).round().astype(int)]
+    given = torch.from_numpy(np.ascontiguousarray(shown.examples.items[rows]))
+    x0 = sent(run.space.encode(given), next(model.parameters()), torch.float32)
+    with torch.no_grad():
+        made = run.space.decode(model.decode(model.encode(x0)).cpu())
+    path, about = run.path / SAMPLES / f"{step:08d}.png", {"step": step, "shows": "held-out examples, rebuilt below"}
+    if run.facts.image:
+        lines = [line for pair in zip(given.split(ROWS), made.split(ROWS), strict=True) for line in pair]
+        names = [name for _ in given.split(ROWS) for name in ("given", "rebuilt")]
+        pictures.save_png(pictures.sheet([line.numpy() for line in lines], row_labels=names), path, about)
+    else:
+        pairs = torch.stack([given.to(made), made], 1)[: REBUILT * 2].flatten(0, 1)
+        write_samples(path, pairs, Request((None,) * len(pairs)), run.facts, about)
     return path

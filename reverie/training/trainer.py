@@ -19,6 +19,7 @@ from reverie.data import Examples
 from reverie.denoiser import Denoiser
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
+from reverie.models import Autoencoder, NoisyClassifier, NoisyPair
 from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
 from reverie.training import best, log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
@@ -31,11 +32,13 @@ from reverie.training.feed import Feed
 from reverie.training.learner import Learner
 from reverie.training.optim import learning_rate
 from reverie.training.pending import Pending, skip_unless_finite
+from reverie.training.reconstruction import reconstruction
 from reverie.training.report import Report
+from reverie.training.seen import seen
 from reverie.training.signals import Signals
 from reverie.training.speed import Compiled, advice, arithmetic
 from reverie.training.state import Progress, Saved
-from reverie.training.validation import held_out_loss, told_of
+from reverie.training.validation import held_out_loss
 from reverie.training.watch import Watch
 
 
@@ -117,15 +120,17 @@ class Trainer:
         train = self.recipe.train
         split = self.recipe.data.split(self.examples, train.validation, train.seed)
         self.held_out = split.validation
-        told, balanced = told_of(self.run, self.examples), self.examples.balanced
+        self.seen = shown = seen(self.run, self.examples)
+        told, balanced = shown.told, self.examples.balanced
         if told is not None:
             told.ready()
         samples = self.recipe.kind == "denoiser"  # a guide learns the conditions, and is never without
         drop, drop_part = (train.drop, train.drop_part) if samples else (0.0, 0.0)
         self.batches = Batches(
-            hold(self.examples, self.device), split.train, self.run.space, train.seed, train.batch, train.accumulate,
+            hold(shown.examples, self.device), split.train, shown.space, train.seed, train.batch, train.accumulate,
             self.accelerator.process_index, self.accelerator.num_processes, self.recipe.labels, drop,
             train.flip, self.device, told, drop_part, None if balanced is None else balanced[split.train],
+            None if shown.mirrored is None else hold(shown.mirrored, self.device),
         )  # fmt: skip
         self.feed = Feed(self.batches, train.steps)
 
@@ -152,6 +157,8 @@ class Trainer:
         if self.watch:
             self.watch.recall(self.progress.step)
         notes: tuple[str, ...] = () if saved is None else (*damaged, *self._restore(saved))
+        if saved is None and self.recipe.train.start:
+            self.learner.begin_with(self.recipe.train.start)
         self.progress = replace(self.progress, processes=self.accelerator.num_processes)
         self.accelerator.wait_for_everyone()  # all have read before the first one writes
         if self._main:
@@ -365,11 +372,14 @@ class Trainer:
         if not self._main or len(self.held_out) == 0:
             return metrics
         average = self.learner.average
-        found = held_out_loss(self.run, average, self.examples, self.held_out, self.device)
+        found = held_out_loss(self.run, average, self.seen, self.held_out, self.device)
         line: dict[str, object] = {"validation_loss": found.loss}
-        line |= {"by_level": list(found.by_level), "t_bounds": list(found.bounds)}
-        if not isinstance(average, Denoiser):
-            right = accuracy(self.run, average, self.examples, self.held_out, self.device)
+        if isinstance(average, Autoencoder):
+            line |= reconstruction(self.run, average, self.examples, self.held_out, self.device).line()
+        else:
+            line |= {"by_level": list(found.by_level), "t_bounds": list(found.bounds)}
+        if isinstance(average, NoisyClassifier | NoisyPair):
+            right = accuracy(self.run, average, self.seen, self.held_out, self.device)
             line |= {} if right is None else right.line()
         log.append(self.run.path / METRICS, {"step": self.progress.step, **line})
         self.accelerator.log({"validation_loss": found.loss}, step=self.progress.step)
@@ -397,12 +407,12 @@ class Trainer:
 
     def _draw(self) -> Path | None:
         """A sheet of samples of the averaged weights, from the same seeds every time."""
-        average = self.learner.average
-        if not self._main or not isinstance(average, Denoiser):  # a guide has no samples
-            return None
-        return sheets.draw(
-            self.run, average, self.progress.step, self.device, sheets.Shown(self.examples, self.held_out)
-        )
+        average, shown = self.learner.average, sheets.Shown(self.examples, self.held_out)
+        if self._main and isinstance(average, Denoiser):
+            return sheets.draw(self.run, average, self.progress.step, self.device, shown)
+        if self._main and isinstance(average, Autoencoder):
+            return sheets.draw_rebuilt(self.run, average, self.progress.step, shown)
+        return None  # a guide has no samples
 
     def _snapshot(self) -> None:
         """Store the power-function averages, on the main process.

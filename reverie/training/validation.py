@@ -14,12 +14,14 @@ from reverie.conditioning import Cond
 from reverie.data import Examples
 from reverie.denoiser import Denoises
 from reverie.losses import Loss
+from reverie.models import Autoencoder, Model
 from reverie.prompts import OfExamples, Place
 from reverie.spaces import Space
 from reverie.synthesis import rows_at_once
 from reverie.tensors import generator
 from reverie.training.batches import SHOWN, VALIDATION, encoded
 from reverie.training.noise import Draws
+from reverie.training.seen import Seen
 
 if TYPE_CHECKING:
     from reverie.runs import Run
@@ -46,7 +48,7 @@ class Validation:
 
 
 def validate(
-    f: Denoises, loss: Loss, examples: Examples, rows: np.ndarray, space: Space, seed: int, *, labels: bool,
+    f: Denoises | Model, loss: Loss, examples: Examples, rows: np.ndarray, space: Space, seed: int, *, labels: bool,
     batch: int = MOST, device: torch.device | str = "cpu", told: OfExamples | None = None,
 ) -> Validation:  # fmt: skip
     """The loss of `f` on up to `EVALUATIONS` pairs of a held-out row and a noise level.
@@ -76,13 +78,12 @@ def validate(
             with torch.no_grad():
                 sums[level] += loss(f, x0, u[part], cond, draws.noise(part)).cpu().double().sum()
     by_level = (sums / each).flip(0)  # u rises as t falls
-    bounds = loss.times_at(torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64), f.schedule)
+    ends = torch.linspace(1, 0, LEVELS + 1, dtype=torch.float64)
+    bounds = ends if isinstance(f, Autoencoder) else loss.times_at(ends, f.schedule)
     return Validation(float(by_level.mean()), _floats(by_level), _floats(bounds))
 
 
-def held_out_loss(
-    run: Run, f: Denoises, examples: Examples, rows: np.ndarray, device: torch.device | str
-) -> Validation:
+def held_out_loss(run: Run, f: Model, shown: Seen, rows: np.ndarray, device: torch.device | str) -> Validation:
     """`validate` as a run asks for it, with no more rows at once than a step of its training has memory for.
 
     The loss of an image-text pair is over the rows at hand, so that those of a step are compared.
@@ -90,16 +91,11 @@ def held_out_loss(
     recipe = run.recipe
     at_once = recipe.train.batch
     if recipe.kind != "pair":
-        at_once = max(at_once, rows_at_once(run.facts.shape, at_once, device))
+        at_once = max(at_once, rows_at_once(run.shape, at_once, device))
     return validate(
-        f, recipe.loss, examples, rows, run.space, recipe.train.seed, labels=recipe.labels,
-        batch=min(MOST, at_once), device=device, told=told_of(run, examples),
+        f, recipe.loss, shown.examples, rows, shown.space, recipe.train.seed, labels=recipe.labels,
+        batch=min(MOST, at_once), device=device, told=shown.told,
     )  # fmt: skip
-
-
-def told_of(run: Run, examples: Examples) -> OfExamples | None:
-    """What the model is told of examples besides their label; None for nothing."""
-    return None if run.vocabulary.plain else run.told(examples)
 
 
 def _floats(values: Tensor) -> tuple[float, ...]:

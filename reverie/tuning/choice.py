@@ -93,7 +93,7 @@ def tuned(run: Run) -> tuple[Tuning, ...]:
     """
 
     def completed(sampler: Sampler) -> Sampler:
-        return replace(run.recipe.sample, sampler=sampler).completed(run.space, run.facts.shape).sampler
+        return replace(run.recipe.sample, sampler=sampler).completed(run.space, run.shape).sampler
 
     return tuple(replace(t, sampler=completed(t.sampler)) for t in read(run.path))
 
@@ -142,8 +142,8 @@ def _apart(a: float, b: float) -> float:
 def words_for(run: Run, sampling: Sampling) -> list[str]:
     """What the command line of `sample` and `tune` is told of these settings; nothing of what is the run's own."""
     own, sampler, words = run.recipe.sample, sampling.sampler, []
-    if sampler != own.completed(run.space, run.facts.shape).sampler:
-        plain = replace(own, sampler=type(sampler)()).completed(run.space, run.facts.shape).sampler
+    if sampler != own.completed(run.space, run.shape).sampler:
+        plain = replace(own, sampler=type(sampler)()).completed(run.space, run.shape).sampler
         default, chosen = config.to_data(plain), config.to_data(sampler)
         words = ["--sampler", sampler.kind]
         words += [f"sampler.{key}={value}" for key, value in chosen.items() if value != default[key]]

@@ -118,9 +118,7 @@ def planned(run: Run, settings: Settings) -> tuple[tuple[int, int, int], ...]:
 def _sampler(run: Run, sampler: Sampler | None) -> Sampler:
     """The sampler to fit for, if it solves the flow ODE."""
     own = run.recipe.sample
-    chosen = (
-        replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space, run.facts.shape).sampler
-    )
+    chosen = replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space, run.shape).sampler
     if not chosen.deterministic:
         whose = "the run's sampler, " if sampler is None else ""
         raise ValueError(
@@ -163,7 +161,7 @@ class _Tuning:
         self.sampling = replace(made, guidance=effective_guidance(run, made), guide=effective_guide(run, made))
         self.sampling.check(run.space)
         self.counts = sorted({(cost, steps) for _, cost, steps in planned(run, settings)})
-        denoiser, shape = run.denoiser, run.facts.shape
+        denoiser, shape = run.denoiser, run.shape
         self.model = model_of(run)
         self.device = next(denoiser.parameters()).device
         self.n = settings.n or max(16, min(256, 1024 // count(shape)))
@@ -212,14 +210,14 @@ class _Tuning:
     def _examples(self, first: int) -> tuple[Tensor, Cond | None]:
         """Noise (B, ...) of variance 1 and condition of examples `first` and after."""
         noise = streams([(self.settings.seed, first + i, NOISE) for i in range(self.n)])
-        like = torch.empty(self.n, *self.run.facts.shape, device=self.device)
+        like = torch.empty(self.n, *self.run.shape, device=self.device)
         return noise(like), self.asked.condition(slice(first, first + self.n), self.device)
 
     def _at(self, t: Tensor | float, noise: Tensor) -> Tensor:
         return prior(self.f.schedule, t, noise, lambda like: noise)
 
     def _standards(self) -> dict[str, Grid]:
-        return standard_grids(self.run.space.scale(self.run.facts.shape), self.start)
+        return standard_grids(self.run.space.scale(self.run.shape), self.start)
 
     def _seconds_to_measure(self) -> float:
         """About how long the measurement takes, from the second of two evaluations."""

@@ -9,7 +9,7 @@ from reverie.data import Digits
 from reverie.runs import begin, load
 from reverie.training import Trainer
 
-NET = ("net.kind=mlp", "net.width=128", "net.depth=2", "train.lr=2e-3", "train.batch=64", "train.ema=0.99")
+NET = ("net.kind=mlp", "net.width=192", "net.depth=2", "train.lr=4e-3", "train.batch=128", "train.ema=0.99")
 QUIET = ("train.validate_every=100000", "train.sample_every=100000", "train.save_every=100000")
 SETTINGS = Settings(n=200, extractors=(), permutations=999)
 
@@ -30,7 +30,7 @@ def run_of(path, steps, **parts):
 
 @pytest.mark.slow
 def test_fifty_digits_for_long_are_memorised(tmp_path):
-    found = audit_run(run_of(tmp_path, 2000, trained=50, held=600), SETTINGS)
+    found = audit_run(run_of(tmp_path, 800, trained=50, held=600), SETTINGS)
     assert found.memorises
     assert found.finding("near_copies").low > 0.5
     assert found.finding("closer").value > 0.9
@@ -41,14 +41,14 @@ def test_fifty_digits_for_long_are_memorised(tmp_path):
 
 @pytest.mark.slow
 def test_fifty_digits_are_seen_to_be_memorised_with_next_to_nothing_held_out(tmp_path):
-    found = audit_run(run_of(tmp_path, 2000, trained=50, held=5), SETTINGS)
+    found = audit_run(run_of(tmp_path, 800, trained=50, held=5), SETTINGS)
     assert found.memorises
     assert found.finding("near_copies").low > 0.5
 
 
 @pytest.mark.slow
 def test_many_digits_for_a_short_time_are_not(tmp_path):
-    found = audit_run(run_of(tmp_path, 600, trained=1200, held=597), SETTINGS)
+    found = audit_run(run_of(tmp_path, 300, trained=1200, held=597), SETTINGS)
     assert found.verdict.word == "no sign of memorising"
     assert found.finding("near_copies").value < 0.05
     assert found.finding("membership").value < 0.6

@@ -18,12 +18,13 @@ from toys import DIT, MLP, SHORT, TOY, cli, copied, hashes, toy, trained
 import reverie
 from reverie import config
 from reverie.cli import app
-from reverie.cli.compose import composed
+from reverie.cli.compose import composed, planned_by
 from reverie.config import aliases, from_data
 from reverie.data import built_in
 from reverie.nets import NetConfig
 from reverie.nets.cost import cost
-from reverie.recipe import compose, library
+from reverie.plan import planned
+from reverie.recipe import library
 from reverie.runs import METRICS, load
 from reverie.training.log import lines
 
@@ -54,6 +55,11 @@ def staged(folder, line):
         untrained(folder / "runs" / "emoji", ("noto", "twemoji"))
         (folder / "wishes.txt").write_text("red heart\n\nsleeping cat\n")
     copied(folder / "runs" / "digits-long", "train.lr=0.01")
+    if "runs/cascade" in line:
+        short = [f"stages.base.{word}" for word in (*MLP, *SHORT)]
+        words = ['image_condition={kind="low_resolution",factor=2,noise=0.5}', *short]
+        words += ["stages.base.data.kind=smaller", "stages.base.data.factor=2", "train.steps=2"]
+        assert cli("train", *TOY, *words, "--out", folder / "runs" / "cascade").code == 0
     photos(folder / "samples", 12, 70, seed=1)
     photos(folder / "photos", 12, 70, ("train", "test"))
     random = np.random.default_rng(1)
@@ -61,6 +67,18 @@ def staged(folder, line):
         Image.fromarray(255 * random.integers(0, 2, (size, size), np.uint8)).save(folder / f"{name}.png")
     for name in ("samples", "training", "held_out"):
         np.savez(folder / f"{name}.npz", random.standard_normal((80, 3)).astype(np.float32))
+
+
+@pytest.fixture
+def few_networks(monkeypatch):
+    """One for images and series, and one for series alone, are listed instead of all that have a name."""
+    named = config.named
+
+    def few(family):
+        found = named(family)
+        return {name: found[name] for name in ("unet-s", "diffwave")} if family is NetConfig else found
+
+    monkeypatch.setattr(config, "named", few)
 
 
 # ------------------------------------------------------------------------------------ the help
@@ -94,7 +112,7 @@ def test_paragraphs_of_the_help_are_wrapped_by_the_terminal_alone(verb):
 
 
 @pytest.mark.parametrize("line", [line for verb in VERBS for line in examples(verb)])
-def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch):
+def test_the_examples_do_what_they_say(line, tmp_path, monkeypatch, few_networks):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVERIE_CACHE", str(tmp_path / "cache"))
     photos(tmp_path / "my-photos", size=70)
@@ -204,7 +222,7 @@ def test_words_come_in_any_order_and_the_option_is_the_word():
         (["digits", "digits", "digits"], r"two sources of data"),
         (["digits", "ddpm.toml"], r"there is no recipe file ddpm\.toml"),
         (["missing.toml", "digits"], r"there is no recipe file missing\.toml"),
-        (["digits", "--recipe", "ddmp"], r"unknown recipe 'ddmp'; known: ddpm"),
+        (["digits", "--recipe", "ddmp"], r"unknown recipe 'ddmp'; known: cascade, ddpm"),
         (["digits", "space.kind=standardized", "net.kind=dit", "net.heads=3"], r"multiple of 4 and of heads=3"),
         (["digits", "--report-to", "nonsense"], r"nonsense"),
         (["digits", "--report-to", "comet_ml"], r"comet_ml.*not installed|comet_ml"),
@@ -251,11 +269,11 @@ def test_config_lists_every_setting_kind_and_recipe():
 def test_what_config_prints_is_the_recipe(words, tmp_path):
     shown = cli("config", *words)
     assert shown.code == 0
-    made = composed(words)[0]
-    assert compose([tomllib.loads(shown.out)]) == made
+    made = planned_by(words)[0]
+    assert planned([tomllib.loads(shown.out)]) == made
     file = tmp_path / "mine.toml"
     file.write_text(shown.out)
-    assert composed([str(file)])[0] == made
+    assert planned_by([str(file)])[0] == made
     assert cli("config", file).out == shown.out
 
 
@@ -293,11 +311,18 @@ def test_info_of_a_network_counts_what_is_built():
     assert "3.23 GFLOP" in cli("info", "unet_s").out
 
 
-def test_info_lists_every_name_that_fits_the_shape_the_smallest_first():
-    rows = json.loads(cli("info", "networks", "--shape", "1x64", "--json").out)
+def test_info_lists_every_name_the_smallest_first():
+    rows = json.loads(cli("info", "networks", "--json").out)
     assert {row["name"] for row in rows} == set(aliases(NetConfig))
     assert [row["parameters"] for row in rows] == sorted(row["parameters"] for row in rows)
-    assert json.loads(cli("info", rows[0]["name"], "--shape", "1x64", "--json").out) == rows[:1]
+    assert json.loads(cli("info", rows[0]["name"], "--json").out) == rows[:1]
+    assert all(net.fits((1, 64)) for net in config.named(NetConfig).values())  # and so all are listed for series
+
+
+def test_info_lists_the_names_that_fit_the_shape(few_networks):
+    rows = json.loads(cli("info", "networks", "--shape", "1x64", "--json").out)
+    assert [row["name"] for row in rows] == ["diffwave", "unet-s"]
+    assert json.loads(cli("info", "diffwave", "--shape", "1x64", "--json").out) == rows[:1]
     shown = cli("info", "networks", "--shape", "3x8x8").out
     assert "unet-s" in shown
     assert "diffwave" not in shown  # takes series alone
@@ -308,7 +333,7 @@ def test_info_takes_an_image_unless_told_otherwise_or_a_wave():
         assert json.loads(cli("info", name, "--json").out)[0]["example"] == shape
 
 
-def test_a_folder_hides_no_network(tmp_path, monkeypatch):
+def test_a_folder_hides_no_network(tmp_path, monkeypatch, few_networks):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "networks").mkdir()
     assert "unet-s" in cli("info", "networks", "--shape", "1x8").out

@@ -223,7 +223,7 @@ def test_a_text_that_the_run_does_not_read_is_asked_of_its_guide(tmp_path):
 def test_a_model_that_is_told_a_mask_samples_what_it_is_told():
     of, known = run(MASKED), torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
     way, settings = Told(picture(), known), run(MASKED).settings(DDIM(), Uniform(3), guidance=2)
-    told = of.recipe.image_condition.given(of.space.encode(picture()), known)
+    told = of.recipe.image_condition.given(of.space.encode(picture()), known).image
     expected = pasted(of.sample(3, 5, 2, settings, image=told), picture(), known)
     made = edit(of, way, Wish(label=5), 3, 2, settings)
     assert apart(made, expected) <= 1

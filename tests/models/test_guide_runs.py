@@ -17,6 +17,7 @@ from reverie.recipe import Recipe
 from reverie.runs import load, new_model, read_tensors
 from reverie.training import Trainer
 from reverie.training.accuracy import LEVELS, accuracy
+from reverie.training.seen import seen
 
 CLASSIFIER = ("kind=classifier", "train.accumulate=2", "train.ema_lengths=[0.1]")
 PAIR = ("kind=pair", "text.kind=transformer", "text.width=8", "text.depth=1", "text.heads=2")
@@ -51,7 +52,7 @@ def test_its_accuracy_is_recorded_and_told_at_every_level():
     assert (told[-1]["chance"], told[-1]["judged"]) == (pytest.approx(0.1), 180)
     examples = run.recipe.data.load()
     rows = run.recipe.data.split(examples, run.recipe.train.validation, run.recipe.train.seed).validation
-    again = accuracy(run, run.classifier, examples, rows, "cpu")
+    again = accuracy(run, run.classifier, seen(run, examples), rows, "cpu")
     assert list(again.by_level) == told[-1]["accuracy_by_level"]
 
 

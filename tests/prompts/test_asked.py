@@ -8,6 +8,7 @@ from told import tiles
 
 from reverie.conditioning import Cond
 from reverie.image_conditions import LowResolution
+from reverie.nets import DiTConfig
 from reverie.prompts import Asked, Known, Prompt, Vocabulary, asked, cond_of
 from reverie.request import Request
 from reverie.text import OpenedText, Transformer
@@ -93,3 +94,43 @@ def test_a_text_without_tokens_is_no_text(vocabulary):
     cond = cond_of(made, [Prompt(text="\u200b"), Prompt(text="red"), Prompt(text="\u200b\u200b")])
     assert cond.hidden("text").tolist() == [True, False, True]
     assert cond.mask.any(1).tolist() == [False, True, False]
+
+
+def test_the_level_of_an_image_goes_with_its_sample(vocabulary):
+    """A level for each or one for all, 0 unless told; and a network is told it."""
+    noisy = replace(vocabulary, image=LowResolution(2, 0.5))
+    images, level = torch.rand(60, 3, 4, 4), torch.linspace(0, 0.5, 60)
+    assert noisy.conditions.level
+    assert not vocabulary.conditions.level
+    told = Asked.of(noisy, wishes(60), images, level)
+    assert torch.equal(told[:].level, level)
+    assert torch.equal(told.part(10, 50).part(5, 9)[torch.tensor([3, 0])].level, level[[18, 15]])
+    one = Asked.of(noisy, wishes(60), images[:1], torch.tensor([0.25]))
+    assert torch.equal(one.part(7, 9)[:].level, torch.full((2,), 0.25))
+    assert torch.equal(cond_of(noisy, wishes(3), images[:3]).level, torch.zeros(3))
+    assert cond_of(vocabulary, wishes(3), images[:3]).level is None
+    assert cond_of(noisy, wishes(3)).level is None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = DiTConfig(width=16, depth=1, heads=2).build(noisy.shape, noisy.conditions).eval()
+        for p in net.parameters():
+            p.data.add_(0.1 * torch.randn_like(p))
+    x, t = torch.ones(2, *noisy.shape), torch.zeros(2)
+    made = net(x, t, cond_of(noisy, [Prompt()] * 2, images[:1], torch.tensor([0.0, 0.5])))
+    assert torch.allclose(made[:1], net(x, t, cond_of(noisy, [Prompt()] * 2, images[:1]))[:1], atol=1e-6)
+    assert not torch.allclose(made[0], made[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "given", "level", "message"),
+    [
+        (0.5, True, torch.zeros(2), r"level must be of \(1 or 3,\); given \(2,\)"),
+        (0.5, True, torch.zeros(3, 1), r"level must be of \(1 or 3,\); given \(3, 1\)"),
+        (0.5, False, torch.zeros(3), "give the image too"),
+        (0.0, True, torch.zeros(3), "told no level"),
+    ],
+)
+def test_a_level_that_is_of_no_image_is_refused(vocabulary, noise, given, level, message):
+    of = replace(vocabulary, image=LowResolution(2, noise))
+    with pytest.raises(ValueError, match=message):
+        cond_of(of, wishes(3), torch.rand(3, 3, 4, 4) if given else None, level)

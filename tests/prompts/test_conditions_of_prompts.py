@@ -250,6 +250,20 @@ def test_chance_falls_on_an_example_however_a_whole_is_divided():
     assert torch.equal(whole[:, :1], torch.where(whole[:, 1:] > 0, x0, 0.0))
 
 
+def test_each_example_is_told_the_level_of_its_own_noise():
+    """However a whole is divided; and the noise, of a picture that is 0, is as strong as the level says."""
+    examples = Examples(np.zeros((12, 1, 64, 64), np.uint8), image=True)
+    told = OfExamples(Vocabulary(examples.shape, image=LowResolution(2, 0.9)), examples)
+    x0 = torch.zeros(12, 1, 64, 64)
+    whole = told.cond(np.arange(12), x0, place=Place(0, 12, (5, 6)))
+    parts = [told.cond(np.arange(i, i + 3), x0[i : i + 3], place=Place(i, 12, (5, 6))) for i in range(0, 12, 3)]
+    assert torch.equal(torch.cat([part.level for part in parts]), whole.level)
+    assert torch.equal(torch.cat([part.image for part in parts]), whole.image)
+    strength = whole.image.std((1, 2, 3)) / torch.sin(torch.pi / 2 * whole.level)
+    assert strength.std() / strength.mean() < 0.05
+    assert whole.level.std() > 0.1
+
+
 def test_nothing_known_of_a_lone_attribute_is_no_condition():
     values = np.array([0, -1, 1])
     examples = Examples(np.zeros((3, 2), np.float32), attributes=(Attribute("kind", values, ("x", "y")),))

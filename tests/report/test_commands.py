@@ -11,6 +11,7 @@ from reverie.cli.compose import composed
 from reverie.recipe import compose, library
 from reverie.report import commands
 from reverie.runs import load
+from reverie.stages import StageFact
 
 
 def again(run):
@@ -44,12 +45,12 @@ def test_a_run_of_digits_again(settings, tmp_path):
 @pytest.mark.parametrize("name", library())
 def test_every_recipe_of_the_library_again(name):
     run = load(trained())
-    recipe = compose(
-        [config.read_file(library()[name]), {"data": {"kind": "swissroll" if name == "swissroll" else "digits"}}]
-    )
+    layer = config.read_file(library()[name])
+    stages = tuple(StageFact(stage, "") for stage in layer.pop("stages", {}))
+    recipe = compose([layer, {"data": {"kind": "swissroll" if name == "swissroll" else "digits"}}])
     if name == "swissroll":
         run.facts = replace(run.facts, shape=(2,), image=False, classes=())
-    run.facts = replace(run.facts, captions=100 if recipe.text else 0)
+    run.facts = replace(run.facts, captions=100 if recipe.text else 0, stages=stages)
     run.recipe = recipe.completed(run.facts.shape, run.facts.image, run.facts.captions > 0)
     assert differences(run) == []
 

@@ -46,7 +46,7 @@ class Remembering(Denoising):
 
     seen: list
 
-    def memory(self):
+    def memory(self, bring=None):
         return Kept()
 
     def __call__(self, f, x0, u, cond=None, noise=torch.randn_like, memory=None):

@@ -9,7 +9,8 @@ from reverie.evaluation.reading import of_run
 from reverie.evaluation.subject import Subject
 from reverie.pictures import read_metadata
 from reverie.runs import load
-from reverie.training.sheets import ROWS, Shown, draw
+from reverie.tensors import generator
+from reverie.training.sheets import ROWS, SHEETS, Shown, draw
 
 SMALL = ("image_condition.kind=low_resolution", "image_condition.factor=2")
 
@@ -25,8 +26,19 @@ def test_each_sample_is_told_the_image_and_the_class_of_an_example():
     request = Shown(examples, rows[:5]).request(run)
     told = rows[np.arange(ROWS * ROWS) % 5]
     x0 = run.space.encode(torch.from_numpy(examples.items[told]))
-    assert torch.equal(request.cond.image, run.recipe.image_condition.given(x0))
+    assert torch.equal(request.cond.image, run.recipe.image_condition.given(x0).image)
     assert list(request.labels) == examples.labels[told].tolist()
+
+
+def test_a_sheet_tells_the_level_of_the_noise_on_its_images(tmp_path):
+    run, examples = begun(tmp_path / "run", *SMALL, "image_condition.noise=0.5")
+    request = Shown(examples, np.arange(5)).request(run)
+    condition, x0 = run.recipe.image_condition, run.space.encode(torch.from_numpy(examples.items[np.arange(64) % 5]))
+    told = condition.of(x0, generator(run.recipe.train.seed, SHEETS))
+    assert told.level.std() > 0.1
+    assert torch.equal(request.cond[:].level, told.level)
+    assert torch.equal(request.part(3, 9).cond[:].level, told.level[3:9])
+    assert torch.equal(request.cond[:].image, told.image)
 
 
 @pytest.mark.parametrize("several", [0, 9])

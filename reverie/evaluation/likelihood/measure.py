@@ -31,6 +31,7 @@ from reverie.denoiser import Clipped, Denoises
 from reverie.evaluation.likelihood.chosen import choose
 from reverie.evaluation.likelihood.figures import Bound, Likelihood, Ode, Progress, Settings, Solver
 from reverie.grids import Grid, Knots, LogSNR
+from reverie.image_conditions import Shown
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
 from reverie.runs import Run, read_metadata
 from reverie.synthesis import rows_at_once
@@ -78,7 +79,7 @@ class _Measurement:
         self.run, self.settings, self.f = run, settings, run.denoiser
         self.device = next(self.f.parameters()).device
         self.chosen = choose(run, settings, data)
-        self.shape, self.space, self.size = run.facts.shape, run.space, count(run.facts.shape)
+        self.shape, self.space, self.size = run.shape, run.space, count(run.shape)
         try:
             self.volume: float | None = self.space.log_volume(self.shape)
         except ValueError:  # a space without a density of the data
@@ -142,15 +143,18 @@ class _Measurement:
         x0 = self.space.encode(items)
         cond = self.chosen.told.cond(rows, x0, label)
         if cond is not None and cond.image is not None:
-            cond = replace(cond, image=self._image(rows, x0))
+            shown = self._shown(rows, x0)
+            cond = replace(cond, image=shown.image, level=shown.level)
         return rows, items, cond
 
-    def _image(self, rows: np.ndarray, x0: Tensor) -> Tensor:
+    def _shown(self, rows: np.ndarray, x0: Tensor) -> Shown:
         """What the model is told of pictures (B, C, H, W), each by chance of its own, whichever it is beside."""
         made = self.run.recipe.image_condition
         assert made is not None
         keys = [(self.settings.seed, SHOWN, int(row)) for row in rows]
-        return torch.cat([made.of(one, generator(*key)) for one, key in zip(x0.split(1), keys, strict=True)])
+        shown = [made.of(one, generator(*key)) for one, key in zip(x0.split(1), keys, strict=True)]
+        levels = [one.level for one in shown if one.level is not None]
+        return Shown(torch.cat([one.image for one in shown]), torch.cat(levels) if levels else None)
 
     def _noise(self, rows: np.ndarray, *use: int) -> Streams:
         return streams([(self.settings.seed, int(row), *use) for row in rows])
