@@ -6,7 +6,8 @@ Letters in shapes: B batch, C channels, h and w the sides of small pictures (or 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from reverie.conditioning import Cond
 from reverie.grids import Grid
+from reverie.guiding import helper_of
 from reverie.image_conditions import LowResolution, Shown
 from reverie.prompts import Asked, Prompt
 from reverie.request import Request
+from reverie.samplers import Weighed
 from reverie.schedules import Schedule
 from reverie.spaces import Space
 from reverie.synthesis import synthesize
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from reverie.recipe import Sampling
     from reverie.runs import Run
 
-BASE = "base"
-"""The name of the stage."""
+SAMPLED = {"base": "a cascade", "prior": "unCLIP"}
+"""Stages whose samples condition those of the run above, and what it is that has one."""
 SPOILING = 2
 """Keeps the noise that is put on small pictures apart from other noise of the same sample."""
 
@@ -43,16 +46,19 @@ class Base:
         space: of the run above.
         condition: what the run above is told.
         sampling: how the stage samples.
+        below: how stages of its own do, where that is other than by their own settings: as `Run.sampling_below`.
     """
 
     run: Run
     space: Space
     condition: LowResolution
     sampling: Sampling
+    below: Mapping[str, Sampling] = field(default_factory=dict)
 
     def __call__(self, part: Request, above: Sampling, device: torch.device) -> Cond:
         """`image`, noised as `above.augmentation` says, and `level` where the run above is told one."""
-        asked = replace(self.run.request(prompts_of(part), embedding=part.embedding), seed=part.seed, start=part.start)
+        above.check_levels(self.condition)  # before anything is drawn
+        asked = asked_below(self.run, prompts_of(part), part, self.below, part.embedding)
         level = above.augmentation
         shown = self._truncated(asked, level, device) if above.truncated else self._whole(asked, level, device)
         return Cond(image=shown.image, level=shown.level)
@@ -64,9 +70,8 @@ class Base:
 
     def small(self, asked: Request, device: torch.device) -> Tensor:
         """(B, C, h, w), samples of the stage as the run above sees them: rounded, where they are 8-bit pictures."""
-        run = self.run.to(device)
-        x = synthesize(run.denoiser, run.shape, self.sampling, asked, device)
-        return self.space.encode(run.space.decode(x))
+        x = drawn(self.run, self.sampling, asked, device)
+        return self.space.encode(self.run.space.decode(x))
 
     def _whole(self, asked: Request, level: float, device: torch.device) -> Shown:
         small = self.small(asked, device)
@@ -76,11 +81,14 @@ class Base:
         return self.condition.told(small, level, eps)
 
     def _truncated(self, asked: Request, level: float, device: torch.device) -> Shown:
-        run, (shift, scale) = self.run.to(device), self._between()
+        run, (shift, scale) = self.run, self._between()
         ratio = math.tan(math.pi / 2 * level) / scale  # sigma / alpha where the stage stops
         t = run.schedule.time(host(-2 * math.log(ratio)))
-        sampling = replace(self.sampling, grid=Until(self.sampling.grid, float(t)))
-        x = synthesize(run.denoiser, run.shape, sampling, asked, device)
+        sampler = self.sampling.sampler
+        if isinstance(sampler, Weighed):  # its weights are for the whole of its grid
+            sampler = sampler.method
+        sampling = replace(self.sampling, sampler=sampler, grid=Until(self.sampling.grid, float(t)))
+        x = drawn(run, sampling, asked, device)
         stopped = run.schedule.at(t, like=x)
         alpha, sigma = float(stopped.alpha), float(stopped.sigma)
         return self.condition.truncated(scale * x + alpha * sent(shift, x), alpha, scale * sigma)
@@ -117,6 +125,50 @@ class Until(Grid):
 
     def with_steps(self, steps: int) -> Until:
         return replace(self, grid=self.grid.with_steps(steps))
+
+
+def asked_below(
+    run: Run, prompts: Sequence[Prompt], part: Request, below: Mapping[str, Sampling], embedding: Tensor | None = None
+) -> Request:
+    """What a stage is asked for a part of a request to the run above, and led away from what that is.
+
+    Args:
+        run: the stage.
+        prompts: what its samples are asked to be.
+        part: of the request to the run above.
+        below: how stages of the stage sample, as `Run.sampling_below`.
+        embedding: as for `Run.request`.
+    """
+    asked = run.request(prompts, negative=part.away, embedding=embedding, below=below)
+    return replace(asked, seed=part.seed, start=part.start)
+
+
+def drawn(run: Run, sampling: Sampling, asked: Request, device: torch.device) -> Tensor:
+    """x0 (B, ...) of a request to a stage, with what guides it."""
+    run = run.to(device)
+    helper = helper_of(run, sampling, asked, device)
+    return synthesize(run.denoiser, run.shape, sampling, asked, device, helper=helper)
+
+
+def sampled(run: Run, below: Mapping[str, Sampling]) -> dict[str, tuple[Run, Sampling]]:
+    """Stages whose samples condition those of a run, and theirs, and how each samples; by its path, such as base.prior.
+
+    Args:
+        run: the run.
+        below: as `Run.sampling_below`.
+    """
+    found: dict[str, tuple[Run, Sampling]] = {}
+    for name in (each.name for each in run.facts.stages if each.name in SAMPLED):
+        stage = run.stage(name)
+        found[name] = stage, below.get(name) or stage.settings()
+        found |= {f"{name}.{path}": made for path, made in sampled(stage, inside(below, name)).items()}
+    return found
+
+
+def inside(below: Mapping[str, Sampling], name: str) -> dict[str, Sampling]:
+    """What is said of the stages of a stage."""
+    prefix = f"{name}."
+    return {path.removeprefix(prefix): sampling for path, sampling in below.items() if path.startswith(prefix)}
 
 
 def prompts_of(request: Request) -> tuple[Prompt, ...]:

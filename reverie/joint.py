@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reverie.devices import usable
 from reverie.digests import digest
 from reverie.kept import folder, kept, key_of
 from reverie.tensors import host, sent
@@ -61,8 +62,16 @@ class Joint:
     def kept(self, items: np.ndarray) -> np.ndarray:
         """The same of a whole data set, computed once: see `reverie.kept`."""
         about = f"{VERSION} {self.run.encoding} {digest(self.model.net.state_dict())}"
-        path = folder("embeddings") / f"{key_of(items, about)}.npy"
-        return kept(path, (len(items), self.width), lambda rows: self.images(items[rows]).numpy(), "embeddings")
+        path, before = folder("embeddings") / f"{key_of(items, about)}.npy", next(self.model.parameters()).device
+
+        def part(rows: slice) -> np.ndarray:
+            self.model.to(usable(None))
+            made: np.ndarray = self.images(items[rows]).numpy()
+            return made
+
+        found = kept(path, (len(items), self.width), part, "embeddings")
+        self.model.to(before)
+        return found
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """(N, E) float32; a row of NaN for a text that is empty. Each different text is read once, by itself."""

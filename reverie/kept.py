@@ -52,14 +52,30 @@ def kept(path: Path, shape: tuple[int, ...], part: Callable[[slice], np.ndarray]
     if found is not None:
         return found
     log.info("computing the %s of %d examples", what, shape[0])
+    asked = _Asked(part)
     try:
-        return _written(path, shape, part)
+        return _written(path, shape, asked)
     except OSError as error:
+        if asked.failed:  # no fault of the disk that they were to be kept on
+            raise
         log.warning("the %s cannot be kept in %s (%s); they will be computed again", what, path.parent, error)
     made = np.empty(shape, np.float32)
     for rows in _parts(shape[0]):
         made[rows] = part(rows)
     return made
+
+
+class _Asked:
+    """What computes a part, and whether it failed."""
+
+    def __init__(self, part: Callable[[slice], np.ndarray]) -> None:
+        self._part, self.failed = part, False
+
+    def __call__(self, rows: slice) -> np.ndarray:
+        self.failed = True
+        made = self._part(rows)
+        self.failed = False
+        return made
 
 
 def _parts(n: int) -> list[slice]:

@@ -49,7 +49,7 @@ def kept_latents(space: OpenedLatent, examples: Examples, mirrored: bool = False
 
     def part(rows: slice) -> np.ndarray:
         space.model.to(usable(None))
-        data = torch.from_numpy(np.ascontiguousarray(examples.items[rows]))
+        data = torch.from_numpy(np.array(examples.items[rows]))  # a map that is read alone would be warned of
         made: np.ndarray = space.raw(data.flip(-1) if mirrored else data).numpy()
         return made
 

@@ -18,7 +18,7 @@ from reverie.autoencoders import AutoencoderConfig, KLConfig
 from reverie.data import Data
 from reverie.grids import Angle, Grid, checked_times
 from reverie.guidance import Guide
-from reverie.image_conditions import ImageCondition
+from reverie.image_conditions import ImageCondition, LowResolution
 from reverie.losses import Contrastive, CrossEntropy, Denoising, LogitNormalTimes, Loss, Reconstruction
 from reverie.losses.base import layers
 from reverie.nets import NetConfig, suited
@@ -165,6 +165,26 @@ class Sampling:
             raise ValueError("clip=true holds pixels in their range; these data are not 8-bit images")
         if self.threshold and not space.bounded:
             raise ValueError("threshold brings pixels into their range; these data are not 8-bit images")
+
+    def check_levels(self, condition: ImageCondition | None) -> None:
+        """Refuse noise on small pictures that a model of this condition has not learned with.
+
+        Raises:
+            ValueError: it enlarges no pictures, or the level was not in training.
+        """
+        if not self.augmentation:
+            return
+        given = f"augmentation={self.augmentation:g}"
+        if not isinstance(condition, LowResolution):
+            raise ValueError(
+                f"{given} is noise on small pictures, which image_condition.kind=low_resolution enlarges; leave it out"
+            )
+        if self.augmentation > condition.noise:
+            wanted = f"at most noise={condition.noise:g}" if condition.noise else "0, for noise is 0"
+            raise ValueError(
+                f"augmentation is one of the levels of training alone, at least 0 and {wanted}; "
+                f"given {self.augmentation:g}"
+            )
 
     def completed(self, space: Space, shape: Sequence[int]) -> Sampling:
         """With what the data say filled in, where a sampler or a grid asks for it and was not told.
@@ -330,11 +350,12 @@ class Recipe:
             )
         if self.text is not None and self.reads and not captioned:
             raise ValueError(
-                "text.kind says how captions are read, and these data have none: leave it out, or bring captions, as "
-                "metadata.jsonl or image.txt beside image.png"
+                f"the recipe draws by a text (text.kind={self.text.kind}), and these data have no captions: bring "
+                "some, as metadata.jsonl or image.txt beside image.png, or set captions=false"
             )
         if self.image_condition is not None:
             self._check_image_condition(self.image_condition, image, space)
+        self.sample.check_levels(self.image_condition)
         if self.embedding != "none":
             self._check_embedding(image, captioned)
         if self.train.flip and not image:
@@ -358,6 +379,10 @@ class Recipe:
         """
         if self.embedding == "image" and not image:
             raise ValueError("embedding=image is made of images; these data are not images")
+        if self.embedding == "image" and self.train.flip:
+            raise ValueError(
+                "embedding=image tells of the picture as it is, and train.flip=true mirrors it: set train.flip=false"
+            )
         if self.embedding == "text" and not captioned:
             raise ValueError("embedding=text is made of captions, and these data have none")
         if self.attributes != ():
@@ -417,6 +442,7 @@ def compose(layers: Iterable[Mapping[str, config.Plain]]) -> Recipe:
     if data["data"] is None:
         raise ValueError("no data: name a built-in set such as digits, a folder of images, or a .npz or .npy file")
     recipe: Recipe = config.from_data(Recipe, data)
+    recipe.sample.check_levels(recipe.image_condition)  # before a stage is trained for it
     return recipe
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import APART, Cond
-from reverie.prompts import Asked
+from reverie.prompts import Asked, Prompt
 
 if TYPE_CHECKING:
     from reverie.recipe import Sampling
@@ -53,6 +53,8 @@ class Request:
     """What each sample is asked to be, a row each, on the CPU, where that is more than its class."""
     negative: Cond | None = None
     """What guidance leads away from, in the place of no condition: one row, or, with images, one for each sample."""
+    away: Prompt | None = None
+    """The same as it was asked, for models below: they lead away from it, too."""
     texts: tuple[str, ...] = ()
     """The text of each sample, for whoever writes them; none where there are no texts."""
     names: tuple[str, ...] = ()
@@ -91,29 +93,37 @@ class Request:
         above = (1,) * self.depth
         return [(self.seed, self.start + i, *above) for i in range(len(self.labels))]
 
-    def told(self, sampling: Sampling, device: torch.device) -> Request:
-        """With what the models below make for these samples, if there are any, in their conditions."""
+    def told(self, sampling: Sampling, device: torch.device, rows: Sequence[Request] = ()) -> Request:
+        """With what the models below make for these samples, if there are any, in their conditions.
+
+        Args:
+            sampling: of these samples.
+            device: where to.
+            rows: requests of one sample each, in the place of these samples for the models below; none: these.
+        """
         made = self
         for below in self.below:
-            made = made._with({name: v for name, v in vars(below(self, sampling, device)).items() if v is not None})
+            found = [vars(below(each, sampling, device)) for each in rows or [self]]
+            given = [name for name, value in found[0].items() if value is not None]
+            made = made._with({name: torch.cat([each[name] for each in found]) for name in given})
         return made
 
-    def told_as(self, rows: Sequence[Request]) -> Request:
-        """With the conditions of requests of one sample each, in their order."""
-        conds = [row.condition(slice(None), "cpu") or Cond() for row in rows]
-        names = [name for name, value in vars(conds[0]).items() if value is not None]
-        return replace(self, cond=Cond(**{name: torch.cat([getattr(cond, name) for cond in conds]) for name in names}))
-
     def _with(self, own: Mapping[str, Tensor]) -> Request:
-        """With more conditions, (B, ...) each; what is hidden before stays so."""
+        """With more conditions, (B, ...) each; what is hidden before stays so.
+
+        What is led away from is told the same image, without which there is nothing to enlarge, but no embedding: that
+        is what is led to.
+        """
         told = {name: v.cpu() for name, v in own.items() if name != "drop"}
         cond, away = self.condition(slice(None), "cpu") or Cond(), self.negative
         drop = cond.drop
+        if drop is not None and drop.ndim == 1:  # of labels, beside which nothing was told: what is now is not hidden
+            drop = drop[:, None] & torch.tensor([name == "label" for name in APART])
         if "drop" in own:
-            before = torch.zeros_like(own["drop"]) if drop is None else drop
-            drop = own["drop"].cpu() | (before if before.ndim == 2 else before[:, None])
-        if away is not None:
-            away = replace(away.map(lambda v: v.expand(len(self.labels), *v.shape[1:])), **told)
+            drop = own["drop"].cpu() if drop is None else own["drop"].cpu() | drop
+        shown = {name: told[name] for name in ("image", "level") if name in told}
+        if away is not None and shown:
+            away = replace(away.map(lambda v: v.expand(len(self.labels), *v.shape[1:])), **shown)
         return replace(self, cond=replace(cond, drop=drop, **told), negative=away)
 
     def part(self, first: int, last: int) -> Request:

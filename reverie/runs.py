@@ -51,7 +51,7 @@ from reverie.recipe import Recipe, Sampling
 from reverie.request import Below, Request
 from reverie.samplers import Sampler
 from reverie.schedules import Schedule
-from reverie.spaces import Latent, OpenedLatent, Space, Standardized
+from reverie.spaces import Latent, OpenedLatent, Space
 from reverie.stages import StageFact, Stages
 from reverie.synthesis import sized, synthesize
 from reverie.tensors import global_randomness
@@ -113,7 +113,10 @@ def shape_seen(recipe: Recipe, facts: Facts) -> tuple[int, ...]:
 
 
 def fingerprint(examples: Examples) -> str:
-    """A hash of shape, type, labels, captions, attributes and up to 1,024 examples spread over the whole."""
+    """A hash of shape, type, labels, captions, attributes and up to 1,024 examples spread over the whole.
+
+    Examples that were computed are known by what they were computed of.
+    """
     digest = hashlib.sha256(f"{examples.items.shape} {examples.items.dtype} {examples.classes}".encode())
     if examples.labels is not None:
         digest.update(np.ascontiguousarray(examples.labels).tobytes())
@@ -122,6 +125,9 @@ def fingerprint(examples: Examples) -> str:
     for attribute in examples.attributes:
         digest.update(f"{attribute.name} {attribute.classes}".encode())
         digest.update(np.ascontiguousarray(attribute.values).tobytes())
+    if examples.origin:
+        digest.update(examples.origin.encode())
+        return digest.hexdigest()[:16]
     for i in np.linspace(0, len(examples) - 1, min(len(examples), 1024)).round().astype(int):
         digest.update(np.ascontiguousarray(examples.items[i]).tobytes())
     return digest.hexdigest()[:16]
@@ -299,7 +305,8 @@ class Run:
         facts: what is known of the data.
         about: package and library versions, and the date of creation.
         weights: which of its weights the model has.
-        base_sampling: how the stage `base` samples, where that is to be other than by its own settings.
+        sampling_below: how stages sample, and stages of theirs, where that is to be other than by their own settings;
+            by path, such as base or base.prior.
     """
 
     def __init__(
@@ -307,7 +314,7 @@ class Run:
     ) -> None:
         self.path, self.recipe, self.facts, self.about, self.weights = path, recipe, facts, dict(about), weights
         self._stages = Stages(path, facts.stages)
-        self.base_sampling: Sampling | None = None
+        self.sampling_below: Mapping[str, Sampling] = {}
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -570,7 +577,7 @@ class Run:
 
     def request(
         self, prompts: Sequence[Prompt], image: Tensor | None = None, negative: Prompt | None = None,
-        level: Tensor | None = None, embedding: Tensor | None = None,
+        level: Tensor | None = None, embedding: Tensor | None = None, below: Mapping[str, Sampling] | None = None,
     ) -> Request:  # fmt: skip
         """A request for a sample of each prompt, of seed 0.
 
@@ -580,16 +587,18 @@ class Run:
             negative: what guidance leads away from.
             level: (1 or n,), of the noise on the image; 0 unless given.
             embedding: (1 or n, E), for a model that is told one, in the place of what its prior would make.
+            below: in the place of `sampling_below`.
 
         Raises:
             ValueError: an image or an embedding to a model that has no use for one.
         """
         told, labels = self.vocabulary, tuple(prompt.label for prompt in prompts)
-        below, passed = self._below(image is not None, embedding is not None), None
+        samplings = self.sampling_below if below is None else below
+        models, passed = self._below(image is not None, embedding is not None, samplings), None
         if embedding is not None and not told.embedding and "base" in {each.name for each in self.facts.stages}:
             embedding, passed = None, embedding
         if image is None and embedding is None and not told.asks:
-            return Request(labels, embedding=passed, below=below)
+            return Request(labels, embedding=passed, below=models)
         cond, away = Asked.of(told, prompts, image, level, embedding), None
         if negative is not None:
             away = cond_of(told, [negative], *(None if v is None else v[:1] for v in (image, level)))
@@ -599,12 +608,12 @@ class Run:
         texts = tuple(prompt.text for prompt in prompts)
         return Request(
             labels, cond=cond, negative=away, texts=texts if any(texts) else (), names=names(told, prompts),
-            embedding=passed, below=below,
+            embedding=passed, below=models, away=negative,
         )  # fmt: skip
 
-    def _below(self, shown: bool, embedded: bool) -> tuple[Below, ...]:
+    def _below(self, shown: bool, embedded: bool, samplings: Mapping[str, Sampling]) -> tuple[Below, ...]:
         """What makes conditions of a request that does not bring them: an image, or an embedding."""
-        from reverie.cascade import Base
+        from reverie.cascade import Base, inside
         from reverie.unclip import OfText, Prior
 
         known = {each.name for each in self.facts.stages}
@@ -612,9 +621,11 @@ class Run:
         if "base" in known and not shown:
             condition, stage = self.recipe.image_condition, self.stage("base")
             assert isinstance(condition, LowResolution)
-            found.append(Base(stage, self.space, condition, self.base_sampling or stage.settings()))
+            own = samplings.get("base") or stage.settings()
+            found.append(Base(stage, self.space, condition, own, inside(samplings, "base")))
         if "prior" in known and not embedded:
-            found.append(Prior(self.stage("prior"), self.stage("prior").settings()))
+            stage = self.stage("prior")
+            found.append(Prior(stage, samplings.get("prior") or stage.settings(), inside(samplings, "prior")))
         if self.recipe.embedding == "text" and not embedded:
             found.append(OfText(self.joint))
         return tuple(found)
@@ -793,7 +804,12 @@ def create(
             stages=known,
             embedding=0 if recipe.embedding == "none" else Joint(stage("pair")).width,
         )
-        new_model(recipe, facts)
+        model = new_model(recipe, facts)
+        if recipe.train.start:
+            from reverie.training.start import begin_with, check_start
+
+            check_start(Run(path, recipe, facts, about))  # refused before there is a run that would
+            begin_with(model, recipe.train.start)
         told = vocabulary(recipe, facts, path)
         if told.asks:
             held_out = np.setdiff1d(np.arange(len(examples)), train)
@@ -863,19 +879,22 @@ def _fitted(
     if recipe.space is not None:
         recipe = replace(recipe, space=recipe.space.bound(stage, examples.shape))
     recipe = completed(recipe, examples)
-    assert recipe.space is not None
-    if not (recipe.space.learns or recipe.schedule.learns):
+    space = recipe.space
+    assert space is not None
+    if not (space.learns or recipe.schedule.learns):
         return recipe
-    opened, rows = recipe.space.opened(stage), np.asarray(train)
+    opened, rows = space.opened(stage), np.asarray(train)
     if isinstance(opened, OpenedLatent):
         latents = torch.from_numpy(kept_latents(opened, examples).items[rows])
-        space: Space = opened.fitted(latents)
-        x0 = Standardized().fit(latents).encode(latents)
+        fitted = opened.fitted(latents)
+        recipe = replace(recipe, space=fitted)
+        standard = OpenedLatent(fitted, opened.inner, opened.model).standard
+        x0 = standard.encode(latents) if recipe.schedule.learns else latents
     else:
         data = torch.from_numpy(np.ascontiguousarray(examples.items[rows]))
-        space = recipe.space.fit(data)
-        x0 = space.encode(data)
-    return replace(recipe, space=space, schedule=recipe.schedule.fit(x0))
+        space = space.fit(data)
+        recipe, x0 = replace(recipe, space=space), space.encode(data)
+    return replace(recipe, schedule=recipe.schedule.fit(x0)) if recipe.schedule.learns else recipe
 
 
 def write_config(run: Run) -> None:
@@ -954,14 +973,17 @@ def _opened_run(path: Path) -> Run:
             f"one; it is left as it is. Train again with another --out, or use it with the version that made it: "
             f"`git checkout {BEFORE}`"
         )
+    recipe = stages.at_home(recipe, facts.stages, path)
     return Run(path, recipe, facts, {str(k): str(v) for k, v in about.items()})
 
 
 def changes(old: Recipe, new: Recipe) -> Iterable[tuple[str, config.Plain, config.Plain]]:
     """The settings by which a new recipe differs from that of a run, what the data filled in aside."""
     before, after = config.to_data(old), config.to_data(new)
-    for data in (before["data"], after["data"]):
-        data.pop("strict", None)  # whether troubles stop a command is no part of what the examples are
+    for table in (*stages.tables(before["data"]), *stages.tables(after["data"])):
+        table.pop("strict", None)  # whether troubles stop a command is no part of what the examples are
+        if new.embedding != "none":
+            table.pop("pair", None)  # it is the stage of that name, wherever the folder lies
     if new.kind == "autoencoder":
         after["net"] = None  # it is not used
     if before["text"] is None and not new.reads:
@@ -994,6 +1016,7 @@ def begin(path: Path | str, recipe: Recipe, examples: Examples, needed: Mapping[
             would change under a process that is training there; or a stage is another than that it began with.
     """
     path = Path(path)
+    stages.check_apart(path)
     recipe = replace(recipe, sample=completed(recipe, examples).sample)
     new = not (path / CONFIG).is_file()
     if new or recipe.schedule.learns:

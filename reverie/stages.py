@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reverie.digests import digest
 
 if TYPE_CHECKING:
+    from reverie.config import Plain
     from reverie.data import Examples
     from reverie.recipe import Recipe
     from reverie.runs import Run
@@ -39,6 +40,14 @@ KINDS = {
 """Every stage there may be, and the kind of run that it is."""
 FIXED = ("autoencoder", "perceptual", "pair")
 """Stages that the run has learned with: another one in their place would make nonsense of it."""
+TABLE = "stage"
+"""What `loss.perceptual` says where the classifier is that of a table, stages.perceptual."""
+UNLEARNED = (
+    *(f"train.{name}_every" for name in ("log", "validate", "sample", "save")),
+    "train.keep",
+    "train.report_to",
+)
+"""Settings of training on which no weight depends."""
 LEFT = ("state", "samples", "ema")
 """Folders of a run that are not copied with it: what it needs to go on training, and what it made."""
 
@@ -89,7 +98,7 @@ def named_in(recipe: Recipe) -> dict[str, str]:
         "autoencoder": getattr(recipe.space, "autoencoder", ""),
         "perceptual": getattr(recipe.loss, "perceptual", ""),
     }
-    return {name: path for name, path in given.items() if path and name in wanted(recipe)}
+    return {name: path for name, path in given.items() if path not in ("", TABLE) and name in wanted(recipe)}
 
 
 def check_wanted(recipe: Recipe, names: Iterable[str]) -> None:
@@ -101,11 +110,28 @@ def check_wanted(recipe: Recipe, names: Iterable[str]) -> None:
     known, given = wanted(recipe), set(names)
     if unknown := sorted(given - known.keys()):
         has = ", ".join(known) or "none"
-        raise ValueError(f"stages.{unknown[0]} is of no use to this recipe; stages that it has use for: {has}")
+        how = f"; set loss.perceptual={TABLE} to compare in its features" if unknown[0] == "perceptual" else ""
+        raise ValueError(f"stages.{unknown[0]} is of no use to this recipe; stages that it has use for: {has}{how}")
     for name, needed in known.items():
         if needed and name not in given:
             setting = {"autoencoder": "space.autoencoder", "perceptual": "loss.perceptual"}.get(name, f"stages.{name}")
             raise ValueError(f"the recipe needs the stage {name}: give {setting}=RUN, or a table stages.{name}")
+
+
+def tables(data: Plain) -> Iterator[dict[str, Plain]]:
+    """The settings of a source of data, and those of the source that it is made of, as plain data."""
+    while isinstance(data, dict):
+        yield data
+        data = data.get("data")
+
+
+def at_home(recipe: Recipe, known: Iterable[StageFact], path: Path) -> Recipe:
+    """The recipe of a run, its data made by its own copy of the pair, wherever the run lies."""
+    from reverie.data.embeddings import Embeddings
+
+    if isinstance(recipe.data, Embeddings) and any(each.name == "pair" for each in known):
+        return replace(recipe, data=replace(recipe.data, pair=str(path / "pair")))
+    return recipe
 
 
 def adopted(path: Path, stages: Mapping[str, Path | str], recipe: Recipe, examples: Examples) -> tuple[StageFact, ...]:
@@ -275,6 +301,53 @@ def _weights_in(source: Path, name: str, shape: tuple[int, ...]) -> str:
     if name == "autoencoder" and not _is_run(source):
         return digest(autoencoder_folder.weights(autoencoder_folder.read(source), shape))
     return fact(source, name).weights
+
+
+def check_apart(path: Path) -> None:
+    """Refuse to change a stage that the run above it has learned with.
+
+    Raises:
+        ValueError: the folder holds one; with what can be changed in its place.
+    """
+    from reverie.runs import CONFIG, load
+
+    folder = path.resolve()
+    above = folder.parent
+    if folder.name not in FIXED or not (folder / CONFIG).is_file() or not (above / CONFIG).is_file():
+        return
+    if _is_run(above) and folder.name in {each.name for each in load(above).facts.stages}:
+        raise ValueError(
+            f"{path} is the {folder.name} that {above} has learned with, and the run would mean nothing with another; "
+            f"copy the folder, and change the copy"
+        )
+
+
+def check_learned_with(run: Run, name: str, recipe: Recipe) -> Run:
+    """The stage that a run has learned with, if it is one of this recipe.
+
+    How often it is said, drawn and saved how training goes may differ, and what is done with its weights.
+
+    Raises:
+        ValueError: it is missing, or another than the run was trained with, or another is asked for.
+    """
+    from reverie.runs import changes
+
+    stage = run.stage(name)
+    if recipe.schedule.learns:  # and has not yet
+        recipe = replace(recipe, schedule=stage.recipe.schedule)
+    differ = [
+        each
+        for each in changes(stage.recipe, recipe)
+        if each[0] not in UNLEARNED and not each[0].startswith(("sample.", "evaluate."))
+    ]
+    if differ:
+        shown = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, old, new in differ[:3])
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise ValueError(
+            f"{run.path} has learned with its stage {name}, which can be no other now: {shown}{more}. Choose another "
+            f"--out, or the same settings"
+        )
+    return stage
 
 
 def check_beneath(run: Run, examples: Examples) -> None:

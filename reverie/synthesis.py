@@ -313,17 +313,18 @@ def _measured(
     helper: object | None = None,
 ) -> tuple[float, float] | None:
     """Bytes that an evaluation takes once, and for each row; None where it cannot be told."""
-    negative = None if request.negative is None else request.negative[:1].to(device)
-    g, t = guided(f, sampling, negative, helper_part(helper, 0, 1)), times_of(sampling, f.schedule)[0]
 
-    def evaluate(rows: int) -> None:
-        some = [i % len(request.labels) for i in range(rows)]
+    def evaluate(part: Request, rows: int) -> None:
+        some = [i % len(part.labels) for i in range(rows)]
+        negative = None if part.negative is None else part.negative[:1].to(device)
+        g, t = guided(f, sampling, negative, helper_part(helper, 0, 1)), times_of(sampling, f.schedule)[0]
         with torch.no_grad():
-            g(torch.zeros(rows, *shape, device=device), t, request.condition(some, device))
+            g(torch.zeros(rows, *shape, device=device), t, part.condition(some, device))
 
     try:
-        evaluate(4)  # the first call also loads kernels, and the libraries take what they need
-        few, more = (memory.peak(device, partial(evaluate, rows)) for rows in (4, 8))
+        part = request.part(0, 8).told(sampling, device)  # a picture that is told takes memory, too
+        evaluate(part, 4)  # the first call also loads kernels, and the libraries take what they need
+        few, more = (memory.peak(device, partial(evaluate, part, rows)) for rows in (4, 8))
     except Exception as error:
         if not memory.exhausted(error):
             raise

@@ -6,19 +6,19 @@ Letters in shapes: B batch, E numbers of an embedding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reverie.cascade import prompts_of
+from reverie.cascade import asked_below, drawn, prompts_of
 from reverie.conditioning import APART, Cond
 from reverie.joint import Joint, spherical
 from reverie.prompts import Prompt
 from reverie.request import Request
-from reverie.synthesis import synthesize
 
 if TYPE_CHECKING:
     from reverie.recipe import Sampling
@@ -34,18 +34,19 @@ class Prior:
     Attributes:
         run: the stage.
         sampling: how it samples.
+        below: how stages of its own do, where that is other than by their own settings: as `Run.sampling_below`.
     """
 
     run: Run
     sampling: Sampling
+    below: Mapping[str, Sampling] = field(default_factory=dict)
 
     def __call__(self, part: Request, above: Sampling, device: torch.device) -> Cond:
         """`vector`."""
         prompts = prompts_of(part)
         if not self.run.classes:  # which the run above may know
             prompts = tuple(replace(prompt, label=None) for prompt in prompts)
-        asked = replace(self.run.request(prompts), seed=part.seed, start=part.start)
-        return Cond(vector=self.embeddings(asked, device))
+        return Cond(vector=self.embeddings(asked_below(self.run, prompts, part, self.below), device))
 
     @property
     def depth(self) -> int:
@@ -54,9 +55,7 @@ class Prior:
 
     def embeddings(self, asked: Request, device: torch.device) -> Tensor:
         """(B, E), for a request to the stage."""
-        run = self.run.to(device)
-        x = synthesize(run.denoiser, run.shape, self.sampling, asked, device)
-        made = run.space.decode(x)
+        made = self.run.space.decode(drawn(self.run, self.sampling, asked, device))
         return math.sqrt(made.shape[1]) * F.normalize(made, dim=1)
 
 

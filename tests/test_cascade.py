@@ -80,10 +80,10 @@ def test_how_the_base_samples_can_be_changed(run):
     before = run.sample(4, seed=3)
     other = Sampling(DDIM(), Uniform(5), guidance=2.0)
     small = run.stage("base").sample(4, seed=3, sampling=other)
-    run.base_sampling = other
+    run.sampling_below = {"base": other}
     assert torch.equal(conditions(run).image, run.recipe.image_condition.enlarged(run.space.encode(small)))
     assert not torch.equal(run.sample(4, seed=3), before)
-    run.base_sampling = None
+    run.sampling_below = {}
     assert torch.equal(run.sample(4, seed=3), before)
 
 

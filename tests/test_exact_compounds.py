@@ -175,12 +175,12 @@ def test_a_cascade_recovers_a_gaussian_field_at_both_scales(tmp_path, level, tru
     lower = Coloured(schedule, root, -m_low / s_low)
     put(run, upper, schedule)
     put(base, lower, schedule)
-    run.base_sampling = Sampling(Adams(), Angle(24, std=1.0))
+    run.sampling_below = {"base": Sampling(Adams(), Angle(24, std=1.0))}
     sampling = Sampling(Adams(), Angle(24, std=1.0), augmentation=level, truncated=truncated)
     x = run.sample(1500, sampling=sampling).double().flatten(1)
     covariances_agree(x.numpy(), covariance.numpy())
     covariances_agree((x @ seen.T).numpy(), (seen @ covariance @ seen.T).numpy())
-    below = base.sample(1500, sampling=run.base_sampling).double().flatten(1)
+    below = base.sample(1500, sampling=run.sampling_below["base"]).double().flatten(1)
     if level == 0:  # the stage's own samples of that seed are what was enlarged
         assert float((x @ seen.T - below).abs().max()) < 0.1
     else:

@@ -8,6 +8,8 @@ from toys import cli
 from reverie.cli.compose import planned_by
 from reverie.cli.train import strictly
 from reverie.config import from_data, to_data
+from reverie.data import Fashion, Folder, Smaller
+from reverie.data.embeddings import Embeddings
 from reverie.plan import Plan, planned
 from reverie.recipe import Recipe, compose, library
 
@@ -80,9 +82,86 @@ def test_a_folder_in_the_place_of_a_table():
     assert named.stages == {"autoencoder": Path("runs/one")}
     told = made(LATENT, {"stages": {"autoencoder": "runs/one"}})
     assert told.stages == named.stages
-    # what a setting names has the say, so that a recipe with a table can be used with a trained stage
-    both = made(LATENT, {"space": {"autoencoder": "runs/one"}, "stages": {"autoencoder": {"train": {"steps": 5}}}})
-    assert both.stages == named.stages
+    # so that a recipe with a table can be used with a trained stage
+    table = {**LATENT, "stages": {"autoencoder": {"train": {"steps": 5}, "loss": {"kl": 0.1}}}}
+    for folder in ({"space": {"autoencoder": "runs/one"}}, {"stages": {"autoencoder": "runs/one"}}):
+        assert made(table, folder).stages == named.stages
+
+
+STEPS = {"stages": {"autoencoder": {"train": {"steps": 3}}}}
+FOLDERS = [{"space": {"autoencoder": "runs/one"}}, {"stages": {"autoencoder": "runs/one"}}]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["setting", "stage"])
+@pytest.mark.parametrize("settings", [STEPS, {**STEPS, "net": {"kind": "mlp"}}], ids=["one", "many"])
+def test_settings_beside_a_folder_are_refused_in_any_order(folder, settings):
+    recipe = {**LATENT, "stages": {"autoencoder": {"loss": {"kl": 0.1}}}}
+    sentence = r"the stage autoencoder is given as a folder.* stages\.autoencoder\.train means nothing to it"
+    with pytest.raises(ValueError, match=sentence):
+        made(recipe, folder, settings)
+    if len(settings) == 1:  # a word of the command line; several would be a recipe, which the folder is laid over
+        with pytest.raises(ValueError, match=sentence):
+            made(recipe, settings, folder)
+
+
+def test_a_table_and_a_folder_of_one_recipe_are_refused():
+    with pytest.raises(ValueError, match="the stage autoencoder is given as a folder"):
+        made({"space": {"kind": "latent", "autoencoder": "runs/one"}, "stages": {"autoencoder": {"loss": {"kl": 1.0}}}})
+
+
+def test_two_folders_for_one_stage_are_refused():
+    with pytest.raises(ValueError, match="two folders for the stage autoencoder, runs/two and runs/one"):
+        made(LATENT, {"space": {"autoencoder": "runs/one"}}, {"stages": {"autoencoder": "runs/two"}})
+
+
+def test_a_misspelt_key_is_found_in_a_table_that_a_folder_is_laid_over():
+    table = {**LATENT, "stages": {"autoencoder": {"trian": {"steps": 5}, "loss": {"kl": 0.1}}}}
+    with pytest.raises(ValueError, match=r"stages\.autoencoder: .*trian"):
+        made(table, {"space": {"autoencoder": "runs/one"}})
+
+
+JUDGED = {"kind": "autoencoder", "loss": {"perceptual": "stage"}}
+
+
+def test_a_classifier_that_judges_an_autoencoder_is_trained_as_its_stage():
+    plan = made(JUDGED, {"stages": {"perceptual": {"train": {"steps": 3}}}})
+    stage = plan.stages["perceptual"].recipe
+    assert (stage.kind, stage.train.steps, stage.data) == ("classifier", 3, plan.recipe.data)
+    inner = {"loss": {"perceptual": "stage"}, "stages": {"perceptual": {"train": {"steps": 3}}}}
+    deep = made(LATENT, {"stages": {"autoencoder": inner}})
+    assert [recipe.kind for recipe in deep.recipes()] == ["classifier", "autoencoder", "denoiser"]
+    assert planned([deep.to_data()]) == deep
+    assert made(JUDGED, {"stages": {"perceptual": "runs/one"}}).stages == {"perceptual": Path("runs/one")}
+    with pytest.raises(ValueError, match=r"needs the stage perceptual: give loss\.perceptual=RUN, or a table"):
+        made(JUDGED)
+    with pytest.raises(ValueError, match=r"stages\.perceptual is of no use.*set loss\.perceptual=stage"):
+        made({"kind": "autoencoder"}, {"stages": {"perceptual": {"train": {"steps": 3}}}})
+    with pytest.raises(ValueError, match="the stage perceptual is given as a folder"):
+        made({"kind": "autoencoder", "loss": {"perceptual": "runs/one"}, "stages": {"perceptual": {"labels": True}}})
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_base_learns_the_pictures_that_its_run_enlarges(factor):
+    """Unless it says otherwise, so that one number stands in one place."""
+    run = {"image_condition": {"kind": "low_resolution", "factor": factor}}
+    for told in ({}, {"train": {"steps": 3}}, {"data": {"kind": "smaller"}}, {"data": {"factor": factor}}):
+        plan = made(run, {"stages": {"base": told}})
+        assert plan.stages["base"].recipe.data == Smaller(plan.recipe.data, factor), told
+    own = made(run, {"stages": {"base": {"data": "fashion"}}})
+    assert own.stages["base"].recipe.data == Fashion()
+
+
+def test_of_the_data_of_a_base_some_settings_may_be_its_own():
+    run = {"data": {"kind": "folder", "path": "somewhere", "size": 64}, **LOW}
+    base = planned([run, {"stages": {"base": {"data": {"data": {"size": 32}}}}}]).stages["base"].recipe
+    assert base.data == Smaller(Folder("somewhere", size=32), 2)
+
+
+def test_a_base_of_a_base_is_smaller_still():
+    middle = {"image_condition": {"kind": "low_resolution", "factor": 4}, "stages": {"base": {}}}
+    plan = made(LOW, {"stages": {"base": middle}})
+    below = plan.stages["base"].stages["base"].recipe
+    assert below.data == Smaller(Smaller(plan.recipe.data, 2), 4)
 
 
 def test_it_is_written_as_it_is_read():
@@ -131,6 +210,15 @@ def test_config_prints_the_plan_that_train_would_follow():
 
     assert planned([tomllib.loads(printed)]) == planned_by(words)[0]
     assert tomllib.loads(printed)["stages"]["autoencoder"]["train"]["steps"] == 17
+
+
+def test_strict_is_for_data_that_are_made_of_others_too():
+    layer = {"data": {"kind": "folder", "path": "somewhere"}, "attributes": []}
+    prior = {"data": {"kind": "embeddings", "pair": "../pair"}, "embedding": "text", "stages": {"pair": "../pair"}}
+    base = {"embedding": "image", "stages": {"pair": {}, "prior": prior}}
+    plan = strictly(planned([layer, LOW, {"stages": {"base": base}}]))
+    large, small = Folder("somewhere", strict=True), Smaller(Folder("somewhere", strict=True), 2)
+    assert [r.data for r in plan.recipes()] == [small, Embeddings(small, "../pair"), small, large]
 
 
 def test_strict_is_for_the_stages_too():

@@ -8,8 +8,8 @@ from PIL import Image
 from toys import cli, hashes
 
 from reverie import config
-from reverie.recipe import library
-from reverie.runs import load
+from reverie.recipe import compose, library
+from reverie.runs import check_data, load
 
 NET = {"kind": "unet", "width": 4, "multipliers": [1, 2], "blocks": 1, "group_width": 2, "attention": 0}
 TRAIN = {
@@ -68,6 +68,54 @@ def toml(path, data):
 
     path.write_text(tomli_w.dumps(data))
     return path
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if "text" in config.read_file(library()[name])])
+def test_a_recipe_that_draws_by_a_text_says_that_it_needs_captions(name, tmp_path):
+    said = cli("train", name, "digits", "--out", tmp_path / "run").sentence
+    assert "the recipe draws by a text" in said
+    assert "have no captions: bring some, as metadata.jsonl" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_embedding_of_a_picture_is_not_told_of_a_mirrored_one():
+    plain = {"data": "digits", "embedding": "image", "attributes": []}
+    assert compose([plain]).completed((1, 8, 8), image=True).embedding == "image"
+    with pytest.raises(ValueError, match=r"train\.flip=true mirrors it: set train\.flip=false"):
+        compose([plain, {"train": {"flip": True}}]).completed((1, 8, 8), image=True)
+
+
+def test_a_size_that_a_cascade_cannot_halve(captioned, tmp_path):
+    """The size to be given is that of the run, though its base says so."""
+    said = cli("train", "cascade", captioned, "data.size=9", "--out", tmp_path / "run").sentence
+    assert "such as 10x10; given 9x9; of the larger ones set data.size=10" in said
+
+
+def unclip(captioned, folder):
+    """A trained run, and the words of its command."""
+    layer = config.read_file(library()["unclip"])
+    recipe = toml(folder / "unclip.toml", config.merged(layer, small(layer)))
+    words = ("train", recipe, captioned)
+    done = cli(*words, "--out", folder / "run")
+    assert done.code == 0, done
+    return words, folder / "run"
+
+
+def test_a_prior_is_gone_on_with_by_any_name_of_its_folder_and_wherever_it_lies(captioned, tmp_path, monkeypatch):
+    monkeypatch.setenv("REVERIE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "first").mkdir()
+    words, run = unclip(captioned, tmp_path / "first")
+    monkeypatch.chdir(run.parent)
+    moved = tmp_path / "moved"
+    for out in ("run", "../first/run", moved):
+        if out == moved:
+            run.rename(moved)
+        again = cli(*words, "--out", out)
+        assert again.code == 0, again
+        assert again.out.count("finished at step 2 already") == 3  # the pair is not trained at all
+    prior = load(moved / "base" / "prior")
+    assert prior.recipe.data.pair == str(prior.path / "pair")
+    check_data(prior, prior.recipe.data.load())
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -132,6 +132,8 @@ class VQNet(ConvolutionalNet):
             for summed in (counts, sums):
                 distributed.all_reduce(summed)
             distributed.broadcast(fresh, 0)
+        sound, learned = sums.isfinite().all(), (self.counts, self.sums, self.codebook)
+        before = [each.clone() for each in learned]
         self.counts.lerp_(counts, 1 - self.config.decay)
         self.sums.lerp_(sums, 1 - self.config.decay)
         total = self.counts.sum()
@@ -139,6 +141,8 @@ class VQNet(ConvolutionalNet):
         seen = self.counts[:, None] > 0
         self.codebook.copy_(torch.where(seen, self.sums / smoothed[:, None], self.codebook))
         self._restart(fresh, total / self.config.codes)
+        for each, old in zip(learned, before, strict=True):  # a step that is not finite teaches nothing; nothing waits
+            each.copy_(torch.where(sound, each, old))
 
     def _restart(self, fresh: Tensor, mean: Tensor) -> None:
         """Put the i-th of `fresh` (K, Z) in place of the i-th unused code, with the `mean` count; nothing waits."""

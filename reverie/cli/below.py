@@ -1,4 +1,4 @@
-"""What the command line says of the stage `base` of a cascade."""
+"""What the command line says of stages whose samples condition those of a run: a base, a prior, and theirs."""
 
 from __future__ import annotations
 
@@ -6,36 +6,69 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reverie import config
-from reverie.cli.sampling import settings_of
+from reverie.cli.sampling import leads_away, settings_of
 
 if TYPE_CHECKING:
     from reverie.config import Plain
     from reverie.request import Request
     from reverie.runs import Run
 
-BASE = "base"
-"""The stage, and what its words begin with."""
 
-
-def with_base(run: Run, words: Sequence[str]) -> list[str]:
-    """The words less those for the base, such as base.guidance=3, which the run samples with from now on.
+def with_below(run: Run, words: Sequence[str]) -> list[str]:
+    """The words less those for stages, such as base.guidance=3 or base.prior.guidance=2: so these sample from now on.
 
     Raises:
-        ValueError: the run has no base, or a word is no setting of sampling, or one that does not fit.
+        ValueError: the run has no such stage, or a word is no setting of sampling, or one that does not fit.
     """
-    prefix = f"{BASE}."
-    below = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
-    if not below:
-        return list(words)
-    if BASE not in {each.name for each in run.facts.stages}:
-        raise ValueError(f"{prefix}{below[0]} is of the stage {BASE} of a cascade, and {run.path} has no such stage")
-    run.base_sampling = settings_of(run.stage(BASE), below, None, None, None, None)
-    return [word for word in words if not word.startswith(prefix)]
+    of: dict[str, tuple[Run, list[str]]] = {}
+    for word in words:
+        path, stage, setting = _parted(run, word)
+        of.setdefault(path, (stage, []))[1].append(setting)
+    _, own = of.pop("", (run, []))
+    run.sampling_below = {path: settings_of(stage, told, None, None, None, None) for path, (stage, told) in of.items()}
+    return own
 
 
-def told_below(request: Request) -> dict[str, Plain]:
-    """How the base of a cascade samples, for what pictures carry; nothing where there is none."""
-    from reverie.cascade import Base
+def _parted(run: Run, word: str) -> tuple[str, Run, str]:
+    """The path of the stage that a word begins with, '' for the run itself; the stage; and the rest of the word."""
+    from reverie.cascade import SAMPLED
 
-    found = [each.sampling for each in request.below if isinstance(each, Base)]
-    return {BASE: config.to_data(found[0])} if found else {}
+    path, rest, stage = "", word, run
+    while (name := rest.partition(".")[0]) in SAMPLED and "." in rest:
+        if name not in {each.name for each in stage.facts.stages}:
+            raise ValueError(f"{word} is of the stage {name} of {SAMPLED[name]}, and {stage.path} has no such stage")
+        path, rest, stage = f"{path}.{name}" if path else name, rest.partition(".")[2], stage.stage(name)
+    return path, stage, rest
+
+
+def told_below(run: Run) -> dict[str, Plain]:
+    """How stages sample, for what pictures carry, by their paths; nothing where there are none."""
+    from reverie.cascade import sampled
+
+    return {path: config.to_data(sampling) for path, (_, sampling) in sampled(run, run.sampling_below).items()}
+
+
+def unled(run: Run, request: Request) -> str:
+    """Which stages a negative text leads nowhere, though they read texts, in a sentence; else empty."""
+    from reverie.cascade import sampled
+
+    if request.negative is None:
+        return ""
+    stages = sampled(run, run.sampling_below).items()
+    idle = [path for path, stage in stages if stage[0].vocabulary.text is not None and not leads_away(*stage)]
+    if not idle:
+        return ""
+    several = f"stages {' and '.join(idle)}" if len(idle) > 1 else f"stage {idle[0]}"
+    return f"the negative text does nothing at the {several}, without guidance; give {idle[0]}.guidance=3, say"
+
+
+def above_alone(run: Run, precision: str, compiled: bool = False) -> str:
+    """That a precision, or compiling, is not for the stages, in a sentence; empty where neither is asked for."""
+    from reverie.cascade import sampled
+
+    asked = [f"--precision {precision}"] * (precision != "no") + ["--compile"] * compiled
+    stages = list(sampled(run, {})) if asked else []
+    if not stages:
+        return ""
+    several = f"stages {' and '.join(stages)} sample" if len(stages) > 1 else f"stage {stages[0]} samples"
+    return f"{' and '.join(asked)}: for the last model alone; its {several} in float32, not compiled"

@@ -49,9 +49,11 @@ def ema(
     """Make the averages, print how they do, and put the chosen one into the run."""
     from reverie.locking import locked
     from reverie.runs import load
+    from reverie.stages import check_apart
 
     opened, lengths = load(run), _lengths(length)
     check_own(opened.path)
+    check_apart(opened.path)
     if step is not None:  # training keeps its average at the newest state alone
         lengths = [each for each in lengths if each is not None] or lengths
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from reverie.cli.below import with_base
+from reverie.cli.below import above_alone, with_below
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.naming import place_of
 from reverie.cli.notes import note
@@ -127,10 +127,12 @@ def evaluate(
     from reverie.faster import checked_precision
 
     run = load(target, weights).to(where)
-    chosen = settings_of(run, with_base(run, asked), sampler, grid, steps, guidance)
+    chosen = settings_of(run, with_below(run, asked), sampler, grid, steps, guidance)
     labels = labels_of(label)
     classes = None if labels is None else tuple(labels)
     subject = Subject(run, chosen, SAMPLES if n is None else n, classes, seed, checked_precision(precision, where))
+    if team.main and (said := above_alone(run, precision)):
+        note(said)
     if subject.untold and team.main:
         note(f"{target} is a run that is told an image; its samples here are told none, and judged as those are")
     if curve is None:

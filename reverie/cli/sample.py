@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reverie import config
-from reverie.cli.below import told_below, with_base
+from reverie.cli.below import above_alone, told_below, unled, with_below
 from reverie.cli.endings import ending_with
 from reverie.cli.naming import finer, place_of
 from reverie.cli.notes import note
@@ -28,7 +28,8 @@ an animation from noise to samples.
 Pictures carry the settings and seeds they were made with. The run knows how it is best sampled; --sampler,
 --grid, --steps and --guidance change that, and finer settings are given as key=value. A run that was tuned
 (reverie tune) has times and weights of its own for few steps, and they are used. Of a cascade, settings of the stage
-that draws the small pictures begin with base., and augmentation=0.1 puts noise on these before they are enlarged.
+that draws the small pictures begin with base., and augmentation=0.1 puts noise on these before they are enlarged; those
+of the prior of unCLIP begin with prior., or base.prior.
 
 Examples:
 
@@ -159,7 +160,7 @@ def sample(
 
     opened = load(run, weights)
     facts = opened.facts
-    own = with_base(opened, words or [])
+    own = with_below(opened, words or [])
     settings = settings_of(opened, own, sampler, grid, steps, guidance)
     texts = prompts_of(prompt, prompts)
     lead = lead_of(opened, settings, labels_of(label), texts)
@@ -169,8 +170,13 @@ def sample(
     for said in asked_for.remarks:
         note(said)
     guiding = guidance is not None or negative is not None or named(own, "guid(e|ance)")
-    if said := idle(opened, settings, asked_for, guiding):
-        note(said)
+    for said in (
+        idle(opened, settings, asked_for, guiding),
+        unled(opened, asked_for),
+        above_alone(opened, precision, compiled),
+    ):
+        if said:
+            note(said)
     request = replace(asked_for, seed=seed, start=start, batch=batch)
     number = len(times_of(settings, opened.schedule)) - 1
     asked = slug([word for word in (label, *(texts or ()), *(told or ()), negative and f"not {negative}") if word])
@@ -199,7 +205,7 @@ def sample(
         **({"with": list(told)} if told else {}),
         **({"negative": negative} if negative else {}),
         "sampling": config.to_data(settings),
-        **told_below(request),
+        **told_below(opened),
         "precision": precision,
         "compiled": compiled,
     }

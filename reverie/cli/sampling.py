@@ -52,6 +52,7 @@ def settings_of(
     settings = config.from_data(Sampling, data, "")
     assert isinstance(settings, Sampling)
     settings.check(run.space)
+    _check_small(run, settings, words)
     settings = replace(
         settings,
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
@@ -61,6 +62,24 @@ def settings_of(
         note(said)
     by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
     return settings if by_word or grid not in (None, TUNED) else _tuned(run, settings, needed=grid == TUNED)
+
+
+def _check_small(run: Run, settings: Sampling, words: Sequence[str]) -> None:
+    """Refuse what is said of small pictures where there are none, or a level that was not in training.
+
+    A recipe may say it of a run that is without a base as yet.
+    """
+    if settings.augmentation and named(words, "(augmentation|truncated)") and not enlarges(run):
+        raise ValueError(
+            f"augmentation and truncated are of small pictures that the stage base of a cascade draws, and {run.path} "
+            f"has no such stage; leave them out"
+        )
+    settings.check_levels(run.recipe.image_condition)
+
+
+def enlarges(run: Run) -> bool:
+    """Whether a stage of the run draws small pictures for it."""
+    return "base" in {each.name for each in run.facts.stages}
 
 
 def named(words: Sequence[str], key: str) -> bool:
@@ -91,12 +110,15 @@ def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
         request: what they are asked to be.
         asked: whether guidance was asked for; otherwise nothing is said.
     """
+    from reverie.cascade import sampled
     from reverie.guidance import AutoGuide, ClassifierGuide, ClipGuide
     from reverie.runs import located
 
     guide, nothing = settings.guide, f"guidance {settings.guidance:g} does nothing"
     none, away = 1.0 if guide is None else guide.neutral, request.negative is not None
     if settings.guidance == none:
+        if away and any(leads_away(*stage) for stage in sampled(run, run.sampling_below).values()):
+            return ""
         return f"a negative text does nothing at guidance {none:g}; give --guidance 3, say" if away else ""
     if not asked:
         return ""
@@ -115,6 +137,12 @@ def idle(run: Run, settings: Sampling, request: Request, asked: bool) -> str:
     if known:
         return f"{nothing}: no sample is asked for anything; {run.path} can be asked for: {known}"
     return f"{nothing}: {run.path} can be asked for nothing; guide.kind=auto or classifier leads it, with guide.run"
+
+
+def leads_away(stage: Run, sampling: Sampling) -> bool:
+    """Whether a stage that samples so is led away from a negative text."""
+    none = 1.0 if sampling.guide is None else sampling.guide.neutral
+    return stage.vocabulary.text is not None and sampling.guidance != none
 
 
 def _tuned(run: Run, settings: Sampling, needed: bool) -> Sampling:

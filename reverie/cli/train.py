@@ -95,9 +95,13 @@ def strictly(plan: Plan) -> Plan:
     """The plan with data that fail if anything is wrong with captions, where they can have any."""
     stages = {name: strictly(each) if not isinstance(each, Path) else each for name, each in plan.stages.items()}
     recipe = plan.recipe
-    if hasattr(recipe.data, "strict"):  # other kinds have no captions to be wrong
-        recipe = config.from_data(type(recipe), config.merged(config.to_data(recipe), {"data": {"strict": True}}))
-    return replace(plan, recipe=recipe, stages=stages)
+    from reverie.stages import tables
+
+    whole = config.to_data(recipe)
+    for table in tables(whole["data"]):
+        if "strict" in table:  # other kinds have no captions to be wrong
+            table["strict"] = True
+    return replace(plan, recipe=config.from_data(type(recipe), whole), stages=stages)
 
 
 def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
@@ -109,16 +113,22 @@ def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
         again: the command that goes on with it.
         processes: of this training.
     """
-    from reverie.runs import begin
+    from reverie.runs import CONFIG, begin
+    from reverie.stages import FIXED
     from reverie.training import Trainer
 
     needed: dict[str, Path] = {}
+    begun = (out / CONFIG).is_file()
     for name, stage in plan.stages.items():
         needed[name] = stage if isinstance(stage, Path) else out / name
-        if not isinstance(stage, Path):
-            if processes.is_main_process:
-                print(f"stage {name} of {out}", flush=True)
-            _trained(stage, needed[name], again, processes)
+        if isinstance(stage, Path):
+            continue
+        if begun and name in FIXED:
+            _kept(stage, out, name)
+            continue
+        if processes.is_main_process:
+            print(f"stage {name} of {out}", flush=True)
+        _trained(stage, needed[name], again, processes)
     examples = plan.recipe.data.load()
     with processes.main_process_first():
         run = begin(out, plan.recipe, examples, needed)
@@ -128,6 +138,17 @@ def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
     if stopped:
         sys.exit(128 + stopped)
     return run
+
+
+def _kept(plan: Plan, above: Path, name: str) -> None:
+    """Refuse a plan of a stage other than the one that the run above has learned with, and that is left as it is."""
+    from reverie.runs import load
+    from reverie.stages import check_learned_with
+
+    stage = check_learned_with(load(above), name, plan.recipe)
+    for inner, each in plan.stages.items():
+        if not isinstance(each, Path):
+            _kept(each, stage.path, inner)
 
 
 def _introduced(run: Run, again: str, device: torch.device) -> None:

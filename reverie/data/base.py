@@ -65,6 +65,7 @@ class Examples:
         troubles: what is wrong with captions and attributes, though no example is left out for it.
         related: (N,) int64, or None; examples of the same number show the same thing, and stay on one side of a split.
         balanced: (N,) int64, or None; an epoch of training has one example of each number, drawn at random.
+        origin: what the items were computed of, by which they are known again; their last bits depend on the machine.
     """
 
     items: np.ndarray
@@ -79,6 +80,7 @@ class Examples:
     troubles: tuple[Skipped, ...] = ()
     related: np.ndarray | None = None
     balanced: np.ndarray | None = None
+    origin: str = ""
 
     def __post_init__(self) -> None:
         """Check what this package promises about its own values."""

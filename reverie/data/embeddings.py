@@ -32,13 +32,17 @@ class Embeddings(Data, kind="embeddings"):
             ValueError: there is no such pair, or it is for other images.
         """
         from reverie.joint import Joint
-        from reverie.runs import load
+        from reverie.runs import fingerprint, load
+        from reverie.stages import weights_of
 
         images, run = self.data.load(), load(Path(self.pair))
         if images.shape != run.facts.shape:
             raise ValueError(f"data.pair={self.pair} is for images of {run.facts.shape}; these are of {images.shape}")
         items = Joint(run).kept(images.items)
-        return replace(images, items=items, image=False, related=joined(groups(images.items), images.related))
+        related = joined(groups(images.items), images.related)
+        return replace(
+            images, items=items, image=False, related=related, origin=f"{fingerprint(images)} {weights_of(run)}"
+        )
 
     def split(self, examples: Examples, validation: float, seed: int) -> Split:
         """That of the images.

@@ -5,6 +5,7 @@ Letters in shapes: N examples, C channels, ... one or more axes of space.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -81,9 +82,10 @@ def _check(shape: tuple[int, ...], factor: int, sized: bool = False) -> None:
         raise ValueError(f"smaller needs examples with a channel and sides, (C, H, W) or others; given {shape}")
     if not any(side % factor for side in sides):
         return
-    fitting = [max(1, round(side / factor)) * factor for side in sides]
+    fitting = [math.ceil(side / factor) * factor for side in sides]
     given, right = ("x".join(map(str, each)) for each in (sides, fitting))
-    size = f"; write data.data.size={fitting[0] if len(set(fitting)) == 1 else fitting}" if sized else ""
+    chosen = fitting[0] if len(set(fitting)) == 1 else fitting
+    size = f"; of the larger ones set data.size={chosen}, or data.data.size in a run of smaller ones" if sized else ""
     raise ValueError(
         f"smaller by a factor of {factor} needs sides that it divides, such as {right}; given {given}{size}"
     )

@@ -21,6 +21,7 @@ from reverie.diagnosis.ceiling import Ceiling, ceiling
 from reverie.diagnosis.distances import Ruler
 from reverie.diagnosis.found import Found, Unmeasured
 from reverie.diagnosis.latents import Latents, latents
+from reverie.diagnosis.prior import PriorFound, cosines
 from reverie.diagnosis.shares import FLOOR, Shares, shares
 from reverie.diagnosis.upsampler import SPOILING, UpsamplerFound, levels_of, upsampler
 from reverie.evaluation import Collection
@@ -35,6 +36,7 @@ from reverie.spaces import Latent, OpenedLatent
 from reverie.synthesis import synthesize
 from reverie.tensors import streams
 from reverie.training.sheets import shortened
+from reverie.unclip import Prior
 
 REFERENCE, HELD = 256, 128
 """Training examples that sets are compared with, and held-out ones that are encoded."""
@@ -119,6 +121,23 @@ class Case:
             whole = partial(self._samples, self._request(n, STEPS), sampling)
             sets.append(("base", "samples of all stages", whole) if based else ("model", "samples", whole))
         return shares(self.ruler, sets)
+
+    def prior(self) -> PriorFound:
+        """Whether a prior's embeddings of held-out captions are nearer to the true ones than what there is without it.
+
+        That is the embedding of the image whose caption is the nearest of those trained on, and the mean of all.
+        """
+        run, items = self.run, torch.from_numpy(np.array(self.examples.items))
+        rows = np.array([i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]][:HELD])
+        train = np.array([i for i in self._split.train if self.examples.texts[i]])
+        if len(rows) < LEAST or len(train) < LEAST:
+            raise Unmeasured(f"it takes {LEAST} captions at least, held out and trained on")
+        texts = [self.examples.texts[i] for i in rows]
+        asked = replace(run.request([Prompt(text=text) for text in texts]), seed=self.seed)
+        made = Prior(run, _few(run.recipe.sample, run.schedule, STEPS)).embeddings(asked, self.device)
+        known = run.joint.texts([self.examples.texts[i] for i in train])
+        nearest = train[(run.joint.texts(texts) @ known.T).argmax(1).numpy()]
+        return cosines(made, items[rows], items[nearest], items[self._split.train].mean(0))
 
     # -------------------------------------------------------------------------------- examples
 
@@ -253,12 +272,13 @@ def _briefly(below: Below, steps: int) -> Below:
     return replace(below, sampling=_few(below.sampling, below.run.schedule, steps))
 
 
-CEILING, LATENTS, UPSAMPLER, SHARES = (
-    "ceiling of the autoencoder", "latents", "use of small pictures", "shares of the error",
+CEILING, LATENTS, PRIOR, UPSAMPLER, SHARES = (
+    "ceiling of the autoencoder", "latents", "embeddings of the prior", "use of small pictures", "shares of the error",
 )  # fmt: skip
 DIAGNOSES: Mapping[str, Callable[[Case], Found]] = {
     CEILING: Case.ceiling,
     LATENTS: Case.latents,
+    PRIOR: Case.prior,
     UPSAMPLER: Case.upsampler,
     SHARES: Case.shares,
 }
@@ -272,6 +292,7 @@ def diagnoses(recipe: Recipe) -> tuple[str, ...]:
     known = {
         CEILING: latent or recipe.kind == "autoencoder",
         LATENTS: latent,
+        PRIOR: recipe.embedding == "text",
         UPSAMPLER: enlarges,
         SHARES: enlarges or (denoiser and latent),
     }

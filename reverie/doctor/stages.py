@@ -10,8 +10,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from reverie.diagnosis import DIAGNOSES, Case, Unmeasured, diagnoses
-from reverie.diagnosis.case import CEILING, LATENTS, SHARES, UPSAMPLER
+from reverie.diagnosis.case import CEILING, LATENTS, PRIOR, SHARES, UPSAMPLER
 from reverie.doctor.finding import Check, Seen, Undefined
+from reverie.runs import CONFIG
 
 if TYPE_CHECKING:
     from reverie.doctor.run import Patient
@@ -22,6 +23,7 @@ SECONDS = 15.0
 EXPECTED = {
     CEILING: "loses less than half of the variance",
     LATENTS: "mean 0, std 1 in every channel, to a tenth",
+    PRIOR: "nearer to the true ones than the mean",
     UPSAMPLER: "outputs follow their own small pictures",
     SHARES: "told, whichever is the largest",
 }
@@ -55,14 +57,24 @@ class Staged:
         return Seen(found.seen, not found.faulty, found.words)
 
 
-def checks(who: Patient) -> Iterator[Check]:
-    """Of the stages of a run that opens; none of a model by itself."""
+def checks(who: Patient, of: str = "") -> Iterator[Check]:
+    """Of the stages of a run that opens, and of theirs; none of a model by itself.
+
+    Args:
+        who: the run.
+        of: which stage of another run it is, for the names of the checks.
+    """
+    from reverie.doctor.run import Patient as Patients
+
     run = who.run
     staged, advice = Staged(who), "put the folder back that the run was begun with, or train the run again"
     if run.facts.stages:
-        yield Check(GROUP, "stages", "there, and those of the run's beginning", partial(opened, who), advice)
+        yield Check(GROUP, f"stages{of}", "there, and those of the run's beginning", partial(opened, who), advice)
     for name in diagnoses(run.recipe):
-        yield Check(GROUP, name, EXPECTED[name], partial(staged.look, name))
+        yield Check(GROUP, f"{name}{of}", EXPECTED[name], partial(staged.look, name))
+    for fact in run.facts.stages:
+        if (who.path / fact.name / CONFIG).is_file() and fact.name in ("base", "prior"):
+            yield from checks(Patients(who.path / fact.name, who.device), f" of {fact.name}{of}")
 
 
 def opened(who: Patient) -> Seen:

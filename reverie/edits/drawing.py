@@ -100,7 +100,7 @@ def _part(way: Way, whole: Scene, first: int, last: int) -> Scene:
         request = part
     elif way.moves:  # what is below has one noise for all, too
         alone = [replace(part.part(i, i + 1), start=whole.request.start) for i in range(last - first)]
-        request = part.told_as([each.told(whole.sampling, whole.device) for each in alone])
+        request = part.told(whole.sampling, whole.device, alone)
     else:
         request = part.told(whole.sampling, whole.device)
     return replace(whole, request=request, helper=helper, whole=whole.request)

@@ -139,7 +139,7 @@ class Scene:
 
     def noise(self, *window: int) -> BrownianPath:
         """That of each result, for the first window or for another one."""
-        return paths([(self.request.seed, self.request.start + i, *window) for i in range(self.rows)])
+        return paths([(*key, *window) for key in self.request.keys])
 
     def sampled(self, f: Denoises, sampler: Sampler, noise: BrownianPath, cond: Cond | None) -> Tensor:
         """x0 (B, C, H, W) of the run's shape, from noise."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from reverie import config
+from reverie.cascade import sampled
 from reverie.config import Plain
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.drawing import draw
@@ -170,13 +171,10 @@ class Subject:
         }
 
     def _below(self) -> dict[str, Plain]:
-        """What is said of the stages whose samples condition these."""
+        """What is said of the stages whose samples condition these, and of theirs."""
         found: dict[str, Plain] = {}
-        for each in self.run.facts.stages:
-            if each.name in ("base", "prior"):
-                stage = self.run.stage(each.name)
-                own = self.run.base_sampling if each.name == "base" else None
-                found[each.name] = {"model": model_of(stage)[:16], **config.to_data(own or stage.settings())}
+        for path, (stage, sampling) in sampled(self.run, self.run.sampling_below).items():
+            found[path] = {"model": model_of(stage)[:16], **config.to_data(sampling)}
         if "base" in found:
             found |= {"augmentation": self.sampling.augmentation, "truncated": self.sampling.truncated}
         return found

@@ -47,6 +47,8 @@ class Loss(Part, abc.ABC, family="loss"):
     """Whether x0 must be 8-bit pixels in [-1, 1]."""
     positive: bool = True
     """Whether it is never below 0."""
+    apart: bool = False
+    """Whether the gradient of what it learns is clipped apart from the model's, as that of a critic is none of its."""
 
     @abc.abstractmethod
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
@@ -159,6 +161,11 @@ class Around(Loss):
     def positive(self) -> bool:  # type: ignore[override]
         """As the loss inside."""
         return self.loss.positive
+
+    @property
+    def apart(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.apart
 
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         return self.loss.times_at(u, schedule)

@@ -56,7 +56,8 @@ class Reconstruction(Loss, kind="reconstruction"):
     Args:
         distance: of the first term and of T's: l1, the mean of |x' - x|, or l2, that of its square.
         kl: weight of the divergence.
-        perceptual: a run of kind classifier on the same data, whose features are compared; empty for none.
+        perceptual: a run of kind classifier on the same data, whose features are compared, or `stage`, for that of the
+            table `stages.perceptual`; empty for none.
         perceptual_weight: of their distance.
         adversarial: weight of the judgement of D; 0 for none.
         adversarial_after: steps before D is switched on: it would have an easy time at first.
@@ -74,6 +75,7 @@ class Reconstruction(Loss, kind="reconstruction"):
     adversarial_after: int = 0
     equivariance: float = 0.0
     trains = "autoencoder"
+    apart = True
 
     def __post_init__(self) -> None:
         if self.distance not in get_args(Distance):

@@ -40,7 +40,10 @@ class TransformerConfig(NetConfig, kind="transformer"):
         """Refuse settings that no network has."""
         at_least_one(self.kind, width=self.width, depth=self.depth, heads=self.heads, parts=self.parts)
         a_fraction(self.kind, self.dropout)
-        self.block()
+        if self.width % 4 or self.width % self.heads:
+            raise ValueError(
+                f"width of net 'transformer' must be a multiple of 4 and of heads={self.heads}, given {self.width}"
+            )
 
     def block(self) -> DiTConfig:
         """The settings of its blocks."""

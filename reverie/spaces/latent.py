@@ -15,12 +15,13 @@ from torch import Tensor
 from reverie.spaces.base import Space, Stage
 from reverie.spaces.standardized import Standardized
 from reverie.spaces.tiles import tiled
-from reverie.tensors import sent
+from reverie.tensors import count, sent
 
 AUTOENCODER = "autoencoder"
 """The name of the stage."""
-ROWS = 16
-"""Examples that the autoencoder sees at a time, always as many: kernels round otherwise for another number of them."""
+ROWS, PLACES = 16, 2**12
+"""Examples that the autoencoder sees at a time, at the most, and places of all their latents together. They are always
+as many for latents of one size: kernels round otherwise for another number of them."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,11 @@ class OpenedLatent(Space):
         return made
 
     def _by_rows(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """f of `ROWS` examples at a time, the last ones filled up, on the device of the model."""
+        """f of so many examples at a time, the last ones filled up, on the device of the model."""
         like = next(iter(self.model.parameters()), x)
-        parts = []
+        parts, rows = [], max(1, min(ROWS, PLACES // count(self.settings.latent[1:])))
         with torch.no_grad():
-            for part in x.split(ROWS):
-                filled = part if len(part) == ROWS else part[torch.arange(ROWS, device=x.device) % len(part)]
+            for part in x.split(rows):
+                filled = part if len(part) == rows else part[torch.arange(rows, device=x.device) % len(part)]
                 parts.append(sent(f(sent(filled, like, torch.float32))[: len(part)], x, torch.float32))
         return torch.cat(parts)

@@ -91,7 +91,8 @@ class Learner:
         """The first weight that is not finite, in words; empty where all are."""
         learned = () if self.memory is None else self.memory.named_parameters(prefix="loss")
         nets = (self.denoiser.net, self.average.net)
-        for name, p in [*(named for net in nets for named in net.named_parameters()), *learned]:
+        every = [(name, t) for net in nets for name, t in net.state_dict().items() if t.is_floating_point()]
+        for name, p in [*every, *learned]:
             if found := non_finite(p.detach()):
                 return f"{name} ({found})"
         return ""

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reverie.config import in_words
 from reverie.models import Model
 from reverie.nets.base import Backbone
-from reverie.runs import load
+from reverie.runs import Run, load
 
 
 def begin_with(model: Model, source: str) -> None:
@@ -38,7 +39,31 @@ def begin_with(model: Model, source: str) -> None:
             f"train.start={source} is a run of another network ({wrong[0] if wrong else 'names'}: {shapes}); give net "
             f"the settings that it has there"
         )
+    if dropped := [name for name in theirs if name not in own]:
+        raise ValueError(
+            f"train.start={source} has weights that this network has no place for, such as {dropped[0]}; give net the "
+            f"settings that it has there, and let it be told as much"
+        )
     model.net.load_state_dict({**own, **{name: value for name, value in found.items() if value is not None}})
+
+
+def check_start(run: Run) -> None:
+    """Refuse to begin with a network whose numbers mean something else.
+
+    Raises:
+        ValueError: its output, its time label or its data are encoded otherwise.
+    """
+    other = load(Path(run.recipe.train.start))
+    for what, theirs, ours in (
+        ("parameterization", in_words(other.recipe.parameterization), in_words(run.recipe.parameterization)),
+        ("time_label", in_words(other.recipe.time_label), in_words(run.recipe.time_label)),
+        ("space", other.encoding, run.encoding),
+    ):
+        if theirs != ours:
+            raise ValueError(
+                f"train.start={run.recipe.train.start} has another {what}, {theirs}, than this run, {ours}: it would "
+                f"begin as nonsense; give {what} the settings that it has there"
+            )
 
 
 def stacked(net: nn.Module) -> list[tuple[str, int]]:

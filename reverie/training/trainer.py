@@ -21,6 +21,7 @@ from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.models import Autoencoder, NoisyClassifier, NoisyPair
 from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
+from reverie.spaces import OpenedLatent
 from reverie.training import best, log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
 from reverie.training.accuracy import accuracy
@@ -111,6 +112,8 @@ class Trainer:
         self._notes = [*advice(train, self.device)]  # to be told with the next report
         self._advised = False  # on steps that wait for data
         self.learner = Learner(self.run, self.device)
+        if isinstance(self.run.space, OpenedLatent):
+            self.run.space.model.to(self.device)
         self.compiled = Compiled(self.learner.denoiser.net) if train.compile else None
         self._set_up_data()
         # What a loss learns from a step, the next one needs; a scaler of fp16 reads its gradients itself.
@@ -259,7 +262,7 @@ class Trainer:
         self._settle()  # the step before, if that is still to be done, while the device works on this one
         for group in self.learner.optimizer.param_groups:
             group["lr"] = learning_rate(step, train)
-        norm = self.accelerator.clip_grad_norm_(self.learner.objective.parameters(), train.clip)
+        norm = self._clipped(train.clip)
         norm = told.new_zeros(()) if norm is None else norm
         self._pending = Pending.of(step, parts, told, norm)
         if self._late:
@@ -270,6 +273,16 @@ class Trainer:
         if not self._late:
             self._settle()
         self._observe(step, values)
+
+    def _clipped(self, most: float) -> Tensor | None:
+        """Bring the norm of the gradient down to `most`, that of what the loss learns by itself where it says so."""
+        learner = self.learner
+        if learner.memory is None or not self.recipe.loss.apart:
+            return self.accelerator.clip_grad_norm_(learner.objective.parameters(), most)
+        norm = self.accelerator.clip_grad_norm_(learner.denoiser.parameters(), most)
+        if own := [p for p in learner.memory.parameters() if p.requires_grad]:
+            torch.nn.utils.clip_grad_norm_(own, most)
+        return norm
 
     def _gradient(self, step: int, parts: list[Batch]) -> tuple[Tensor, list[Tensor]]:
         """As `gradient`; where the compiler fails, once more without it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from reverie.denoiser import FixedRows, Wrapper
 from reverie.fitting import Fitted, fit
 from reverie.grids import Grid
 from reverie.prediction import Prediction
+from reverie.request import Request
 from reverie.runs import Run
 from reverie.samplers import Sampler
 from reverie.sampling import prior
@@ -165,7 +167,7 @@ class _Tuning:
         self.model = model_of(run)
         self.device = next(denoiser.parameters()).device
         self.n = settings.n or max(16, min(256, 1024 // count(shape)))
-        self.asked = run.ask(2 * self.n)
+        self.asked = replace(run.ask(2 * self.n), seed=settings.seed)
         rows = min(self.n, rows_at_once(shape, self.n, self.device))
         self.f = guided(FixedRows(denoiser, rows), self.sampling)
 
@@ -208,10 +210,15 @@ class _Tuning:
         )
 
     def _examples(self, first: int) -> tuple[Tensor, Cond | None]:
-        """Noise (B, ...) of variance 1 and condition of examples `first` and after."""
+        """Noise (B, ...) of variance 1 and condition of examples `first` and after, as stages below draw it."""
         noise = streams([(self.settings.seed, first + i, NOISE) for i in range(self.n)])
         like = torch.empty(self.n, *self.run.shape, device=self.device)
-        return noise(like), self.asked.condition(slice(first, first + self.n), self.device)
+        return noise(like), self._told.condition(slice(first, first + self.n), self.device)
+
+    @cached_property
+    def _told(self) -> Request:
+        """What is asked, with what the stages of the run draw for it."""
+        return self.asked.told(self.sampling, self.device)
 
     def _at(self, t: Tensor | float, noise: Tensor) -> Tensor:
         return prior(self.f.schedule, t, noise, lambda like: noise)

@@ -1,6 +1,7 @@
 """The autoencoder with a codebook: its gradient, and how the codebook learns."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -232,3 +233,15 @@ def test_processes_learn_one_codebook(tmp_path):
 def test_settings_that_no_network_has_are_refused(given, said):
     with pytest.raises(ValueError, match=said):
         VQConfig(**given)
+
+
+def test_a_step_that_is_not_finite_teaches_the_codebook_nothing():
+    net = bare(codes=4).train()
+    learn(net, clusters(0))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    bad = clusters(1)
+    bad[0, 0, 0] = math.nan
+    learn(net, bad)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    learn(net, clusters(1))
+    assert not torch.equal(net.codebook, before["codebook"])

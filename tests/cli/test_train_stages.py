@@ -18,7 +18,8 @@ from reverie.pictures import read_metadata
 from reverie.runs import CONFIG, load
 
 SMALL = [word for word in AUTOENCODER if not word.startswith("kind=")]
-LATENT = ("latent_diffusion", "digits", *MLP, *SHORT, *(f"stages.autoencoder.{word}" for word in (*SMALL, *SHORT)))
+ON_LATENTS = ("latent_diffusion", "digits", *MLP, *SHORT)
+LATENT = (*ON_LATENTS, *(f"stages.autoencoder.{word}" for word in (*SMALL, *SHORT)))
 PLANS = {"cascade": (CASCADE, "base"), "latent": (LATENT, "autoencoder")}
 
 
@@ -155,9 +156,76 @@ def test_a_stage_that_is_trained_already_is_copied(trained_plans, tmp_path):
 def test_an_autoencoder_trained_before_is_the_same_as_one_trained_on_the_way(trained_plans, tmp_path):
     source = trained_plans["latent"][0] / "autoencoder"
     run = tmp_path / "run"
-    done = cli("train", *LATENT, f"space.autoencoder={source}", "--out", run)
+    done = cli("train", *ON_LATENTS, f"space.autoencoder={source}", "--out", run)
     assert done.code == 0, done
     assert outcome(run)["model"] == outcome(trained_plans["latent"][0])["model"]
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("train.steps=14", "train.steps is 12 there and 14 here"),
+        ("loss.kl=0.5", "loss.kl is 0.01 there and 0.5 here"),
+        ("autoencoder.channels=2", "autoencoder.channels is 3 there and 2 here"),
+    ],
+)
+def test_what_a_run_has_learned_with_is_not_trained_on_by_its_command(plan, word, sentence):
+    run = plan("latent")
+    before, x = hashes(run), load(run).sample(2, seed=1)
+    said = cli("train", *LATENT, f"stages.autoencoder.{word}", "--out", run).sentence
+    assert f"{run} has learned with its stage autoencoder, which can be no other now: {sentence}" in said
+    assert hashes(run) == before
+    assert load(run).sample(2, seed=1).equal(x)
+
+
+def test_a_run_goes_on_with_what_it_has_learned_with(plan, monkeypatch):
+    """Which is not even opened as something to train: its data are loaded once, for the run."""
+    from reverie.data import Digits
+
+    run = plan("latent")
+    before, loaded, load_digits = hashes(run / "autoencoder"), [], Digits.load
+    monkeypatch.setattr(Digits, "load", lambda self: loaded.append(1) or load_digits(self))
+    words = ("train.steps=14", "stages.autoencoder.train.log_every=1", "train.report_to=[]")
+    done = cli("train", *LATENT, *words, "--out", run)
+    assert done.code == 0, done
+    assert "resuming at step 12 of 14" in done.out
+    assert len(loaded) == 1
+    assert hashes(run / "autoencoder") == before
+
+
+def test_nor_by_commands_of_its_own(plan):
+    run = plan("latent")
+    stage, before = run / "autoencoder", hashes(run)
+    further = ("train", "digits", *AUTOENCODER, *SHORT, "train.steps=14", "--out", stage)
+    for words in (further, ("ema", stage)):
+        said = cli(*words).sentence
+        assert f"{stage} is the autoencoder that {run} has learned with" in said
+    assert hashes(run) == before
+    apart = Path(shutil.copytree(stage, run.with_name("apart") / "autoencoder"))
+    assert "resuming at step 12 of 14" in cli(*further[:-1], apart).out
+    assert cli("ema", apart).code == 0
+
+
+def test_a_base_may_be_trained_on_by_either_command(plan):
+    run = plan("cascade")
+    further = (word.replace("train.steps=12", "train.steps=14") for word in CASCADE if word != "train.steps=12")
+    done = cli("train", *further, "train.steps=12", "--out", run)
+    assert done.code == 0, done
+    assert "resuming at step 12 of 14" in done.out
+    assert cli("ema", run / "base").code == 0
+
+
+def test_a_classifier_is_trained_for_an_autoencoder_that_it_judges(tmp_path):
+    run, judge = tmp_path / "run", tuple(f"stages.perceptual.{word}" for word in (*MLP, *SHORT))
+    words = ("digits", *AUTOENCODER, *SHORT, "loss.perceptual=stage", *judge)
+    done = cli("train", *words, "--out", run)
+    assert done.code == 0, done
+    assert load(run / "perceptual").recipe.kind == "classifier"
+    assert [each.name for each in load(run).facts.stages] == ["perceptual"]
+    again = cli("train", *words, "--out", run)
+    assert "finished at step 12 already" in again.out
+    said = cli("train", *words, "stages.perceptual.train.steps=14", "--out", run).sentence
+    assert "has learned with its stage perceptual" in said
 
 
 # ------------------------------------------------------------------------------- other commands
@@ -224,7 +292,7 @@ def test_words_for_the_base_change_how_it_samples(plan, tmp_path):
     made = drawn(run.path, tmp_path / "made.npz", "base.grid.steps=5", "base.guidance=3")
     assert not np.array_equal(made, plain)
     again = load(run.path)
-    again.base_sampling = again.stage("base").settings(steps=5, guidance=3.0)
+    again.sampling_below = {"base": again.stage("base").settings(steps=5, guidance=3.0)}
     assert np.array_equal(made, again.sample(4).numpy().transpose(0, 2, 3, 1))
     assert np.array_equal(drawn(run.path, tmp_path / "same.npz", "base.guidance=1"), plain)
     drawn(run.path, tmp_path / "sheet.png", "base.sampler.kind=ddim", "augmentation=0.3")
@@ -291,7 +359,16 @@ def test_words_for_a_base_that_there_is_not(trained_plans):
         (("latent_diffusion", "digits", "stages.autoencoder=nowhere"), "nowhere is not a run folder"),
         (("digits", "space.kind=latent"), "needs the stage autoencoder"),
         (("cascade", "digits", "stages.base=nowhere"), "nowhere is not a run folder"),
-        (("cascade", "digits", "image_condition.factor=4"), "give stages.base.data.factor=4"),
+        (
+            ("cascade", "digits", "image_condition.factor=4", "stages.base.data.factor=2"),
+            "give stages.base.data.factor=4",
+        ),
+        (("cascade", "digits", "stages.base.train.steps=3", "stages.base=nowhere"), "stage base is given as a folder"),
+        (("cascade", "digits", "stages.base=nowhere", "stages.base.train.steps=3"), "stages.base.train means nothing"),
+        (
+            ("latent_diffusion", "digits", "space.autoencoder=a", "stages.autoencoder.train.stepz=3"),
+            "given as a folder",
+        ),
         (("cascade", "digits", "image_condition.factor=3", "stages.base.data.factor=3"), "needs sides that it divides"),
     ],
     ids=str,
@@ -306,7 +383,7 @@ def test_going_on_with_another_autoencoder(plan, tmp_path):
     run = plan("latent")
     other = begun_autoencoder(tmp_path / "other", images(40), 1)
     before = hashes(run)
-    said = cli("train", *LATENT, f"space.autoencoder={other.path}", "--out", run).sentence
+    said = cli("train", *ON_LATENTS, f"space.autoencoder={other.path}", "--out", run).sentence
     assert "begun with another autoencoder" in said
     assert hashes(run) == before
     shutil.rmtree(run / "autoencoder")
@@ -314,7 +391,7 @@ def test_going_on_with_another_autoencoder(plan, tmp_path):
     before = hashes(run)
     for words in (
         ("sample", run, "-n", 2),
-        ("train", *LATENT, f"space.autoencoder={run / 'autoencoder'}", "--out", run),
+        ("train", *ON_LATENTS, f"space.autoencoder={run / 'autoencoder'}", "--out", run),
     ):
         assert "is not the autoencoder that" in cli(*words).sentence
     assert hashes(run) == before

@@ -212,7 +212,7 @@ def test_words_come_in_any_order_and_the_option_is_the_word():
         (["digits", "schedule.kind=nope"], r"unknown schedule 'nope'; known: cosine, flow"),
         (["digits", "schedule.kind=cosin"], r"did you mean 'cosine'"),
         (["digits", "text.kind=t5"], r"unknown text 't5'; known: pretrained, transformer; other names: minilm"),
-        (["digits", "text.kind=minilm"], r"^text\.kind says how captions are read, and these data have none: leave it"),
+        (["digits", "text.kind=minilm"], r"draws by a text \(text\.kind=pretrained\), and these data have no captions"),
         (["digits", "net.kind=torch.nn.Linear"], r"unknown net 'torch\.nn\.Linear'"),
         (["digits", "=3"], r"'=3' is not a setting"),
         (["digits", "train..steps=3"], r"is not a setting"),

@@ -144,8 +144,8 @@ class Sized(Held):
     [
         (Digits(), 1, "factor of at least 2; given 1"),
         (Digits(), 3, "divides, such as 9x9; given 8x8$"),
-        (Sized(images(2, 3, 7, 7)), 2, "such as 8x8; given 7x7; write data.data.size=8$"),
-        (Sized(images(2, 3, 8, 13)), 4, r"such as 8x12; given 8x13; write data.data.size=\[8, 12\]$"),
+        (Sized(images(2, 3, 7, 7)), 2, "such as 8x8; given 7x7; of the larger ones set data.size=8, or"),
+        (Sized(images(2, 3, 8, 13)), 4, r"such as 8x16; given 8x13; of the larger ones set data.size=\[8, 16\], or"),
         (Held(Examples(np.zeros((4, 2), np.float32))), 2, r"with a channel and sides.*given \(2,\)"),
     ],
 )

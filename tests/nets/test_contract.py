@@ -18,10 +18,12 @@ from torch.func import jvp
 from reverie.conditioning import Cond, Conditions
 from reverie.config import from_data, registered, to_data
 from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetConfig, WaveNetConfig
+from reverie.nets.transformer import TransformerConfig
 
 SMALL = {
     "dit": DiTConfig(width=24, depth=2, heads=2),
     "mlp": MLPConfig(width=32, depth=2),
+    "transformer": TransformerConfig(width=24, depth=2, heads=2, parts=3),
     "refinenet": RefineNetConfig(width=8, blocks=1, dilations=(), embedding=32),
     "unet": UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=4, head_width=8),
     "wavenet": WaveNetConfig(width=8, depth=4, cycle=3, embedding=32),
