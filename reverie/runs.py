@@ -438,6 +438,10 @@ class Run:
         """Of x0, what the model sees: that of an example, but for latents."""
         return shape_seen(self.recipe, self.facts)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a stage of that name."""
+        return any(each.name == name for each in self.facts.stages)
+
     def stage(self, name: str) -> Run:
         """A run that this one needs: see `reverie.stages`. It is opened once.
 
@@ -595,7 +599,7 @@ class Run:
         told, labels = self.vocabulary, tuple(prompt.label for prompt in prompts)
         samplings = self.sampling_below if below is None else below
         models, passed = self._below(image is not None, embedding is not None, samplings), None
-        if embedding is not None and not told.embedding and "base" in {each.name for each in self.facts.stages}:
+        if embedding is not None and not told.embedding and self.has("base"):
             embedding, passed = None, embedding
         if image is None and embedding is None and not told.asks:
             return Request(labels, embedding=passed, below=models)
@@ -616,14 +620,13 @@ class Run:
         from reverie.cascade import Base, inside
         from reverie.unclip import OfText, Prior
 
-        known = {each.name for each in self.facts.stages}
         found: list[Below] = []
-        if "base" in known and not shown:
+        if self.has("base") and not shown:
             condition, stage = self.recipe.image_condition, self.stage("base")
             assert isinstance(condition, LowResolution)
             own = samplings.get("base") or stage.settings()
             found.append(Base(stage, self.space, condition, own, inside(samplings, "base")))
-        if "prior" in known and not embedded:
+        if self.has("prior") and not embedded:
             stage = self.stage("prior")
             found.append(Prior(stage, samplings.get("prior") or stage.settings(), inside(samplings, "prior")))
         if self.recipe.embedding == "text" and not embedded:

@@ -315,7 +315,7 @@ def check_apart(path: Path) -> None:
     above = folder.parent
     if folder.name not in FIXED or not (folder / CONFIG).is_file() or not (above / CONFIG).is_file():
         return
-    if _is_run(above) and folder.name in {each.name for each in load(above).facts.stages}:
+    if _is_run(above) and load(above).has(folder.name):
         raise ValueError(
             f"{path} is the {folder.name} that {above} has learned with, and the run would mean nothing with another; "
             f"copy the folder, and change the copy"
@@ -357,12 +357,11 @@ def check_beneath(run: Run, examples: Examples) -> None:
         ValueError: examples of a base or of a pair are of another size, or a base was trained on other data; or a prior
             draws embeddings of another pair; with what would fit.
     """
-    names = {each.name for each in run.facts.stages}
-    if "base" in names:
+    if run.has("base"):
         _check_base(run, run.stage("base"), examples)
-    if "pair" in names:
+    if run.has("pair"):
         _check_pair(run, run.stage("pair"))
-    if "prior" in names:
+    if run.has("prior"):
         _check_prior(run, run.stage("prior"))
 
 

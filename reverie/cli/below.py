@@ -35,7 +35,7 @@ def _parted(run: Run, word: str) -> tuple[str, Run, str]:
 
     path, rest, stage = "", word, run
     while (name := rest.partition(".")[0]) in SAMPLED and "." in rest:
-        if name not in {each.name for each in stage.facts.stages}:
+        if not stage.has(name):
             raise ValueError(f"{word} is of the stage {name} of {SAMPLED[name]}, and {stage.path} has no such stage")
         path, rest, stage = f"{path}.{name}" if path else name, rest.partition(".")[2], stage.stage(name)
     return path, stage, rest

@@ -79,7 +79,7 @@ def _check_small(run: Run, settings: Sampling, words: Sequence[str]) -> None:
 
 def enlarges(run: Run) -> bool:
     """Whether a stage of the run draws small pictures for it."""
-    return "base" in {each.name for each in run.facts.stages}
+    return run.has("base")
 
 
 def named(words: Sequence[str], key: str) -> bool:

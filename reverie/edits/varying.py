@@ -94,7 +94,7 @@ class Vary(Way):
 
 def decoder(run: Run) -> Run:
     """The run of a cascade that is told embeddings: the lowest one."""
-    while "base" in {each.name for each in run.facts.stages} and run.recipe.embedding == "none":
+    while run.has("base") and run.recipe.embedding == "none":
         run = run.stage("base")
     return run
 

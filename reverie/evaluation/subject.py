@@ -128,8 +128,7 @@ class Subject:
     @property
     def untold(self) -> bool:
         """Whether the model could be told an image, and is told none, as no sample is made of an example."""
-        cascade = "base" in {each.name for each in self.run.facts.stages}
-        return self.run.recipe.image_condition is not None and not cascade
+        return self.run.recipe.image_condition is not None and not self.run.has("base")
 
     @property
     def method(self) -> Sampler:
