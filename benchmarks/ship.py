@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from reverie.digests import digest
-from reverie.runs import CONFIG, MODEL, SHIPPED, load, read_with_metadata, write_tensors
+from reverie.runs import CONFIG, MODEL, SHIPPED, load
+from reverie.tensor_files import read_with_metadata, write_tensors
 
 MOST = 20 * 2**20
 """Bytes that a model in the package may have."""

@@ -55,7 +55,8 @@ class Joint:
         made = []
         with torch.no_grad():
             for first in range(0, len(items), ROWS):
-                x0 = self.run.space.encode(torch.as_tensor(np.ascontiguousarray(items[first : first + ROWS])))
+                some = np.array(items[first : first + ROWS])  # a map that is read alone would be warned of
+                x0 = self.run.space.encode(torch.from_numpy(some))
                 made.append(self.model.image(level.alpha * sent(x0, like), t).float().cpu())
         return math.sqrt(self.width) * torch.cat(made)
 

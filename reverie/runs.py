@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ from reverie.denoiser import Denoiser
 from reverie.digests import digest
 from reverie.faster import Precision, cast, checked_precision
 from reverie.faster import compiled as compile_net
-from reverie.files import atomic, write_json
+from reverie.files import write_json
 from reverie.grids import Grid
 from reverie.guiding import helper_of, lead_of
 from reverie.image_conditions import LowResolution
@@ -54,12 +54,15 @@ from reverie.schedules import Schedule
 from reverie.spaces import Latent, OpenedLatent, Space
 from reverie.stages import StageFact, Stages
 from reverie.synthesis import sized, synthesize
+from reverie.tensor_files import fill, read_metadata, read_tensors, write_tensors
 from reverie.tensors import global_randomness
 from reverie.text import TextEncoder
 from reverie.version import __version__
 
 if TYPE_CHECKING:
     from reverie.evaluation.likelihood import Likelihood, Settings
+
+M = TypeVar("M")
 
 FORMAT = 2
 REMADE, BEFORE = ("unet", "dit"), "bd0d55b"
@@ -203,93 +206,6 @@ def network(recipe: Recipe, facts: Facts) -> Denoiser:
     return Denoiser(net, *parts, self_conditioned=recipe.loss.self_conditions)
 
 
-# ----------------------------------------------------------------------------------- tensors
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    return read_with_metadata(path)[0]
-
-
-def read_with_metadata(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file and what else it says; its `sha256`, if it has one, is checked.
-
-    Raises:
-        ValueError: the file is missing or damaged.
-    """
-    with _opened(path) as file:
-        metadata = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    if "sha256" in metadata and metadata["sha256"] != digest(tensors):
-        raise ValueError(f"{path} is damaged: its tensors are not what was written")
-    return tensors, metadata
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says besides its tensors, which are not read.
-
-    Raises:
-        ValueError: the file is missing, or its beginning is damaged.
-    """
-    with _opened(path) as file:
-        return dict(file.metadata() or {})
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from None
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        OSError: the disk is full or cannot be written.
-    """
-    from safetensors.torch import save
-
-    plain = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
-    with atomic(path) as temp:
-        temp.write_bytes(save(plain, dict(metadata) if metadata else None))  # no tensors and {} make a damaged file
-
-
-def fill(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights read from `path` into the network.
-
-    Raises:
-        ValueError: they are another network's; the first few misfits are named.
-    """
-    wrong = misfits(model.net.state_dict(), weights)
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise ValueError(f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}")
-    model.net.load_state_dict(dict(weights))
-
-
-def misfits(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> list[str]:
-    """In what the names and shapes of `weights` differ from those of a network's `own`, in words."""
-    wrong = [f"{k} is missing" for k in own if k not in weights]
-    wrong += [f"{k} is not in the network" for k in weights if k not in own]
-    wrong += [
-        f"{k} has shape {tuple(weights[k].shape)} and should have {tuple(v.shape)}"
-        for k, v in own.items()
-        if k in weights and weights[k].shape != v.shape
-    ]
-    return wrong
-
-
 # --------------------------------------------------------------------------------------- run
 
 
@@ -365,24 +281,16 @@ class Run:
         Raises:
             ValueError: the weights are missing, damaged or another network's; or the run is no classifier's.
         """
-        if self.recipe.kind != "classifier":
-            raise ValueError(f"{self.path} is no classifier; train one with `reverie train ... kind=classifier`")
-        made = self.model
-        assert isinstance(made, NoisyClassifier)
-        return made
+        return self._as(NoisyClassifier, "classifier", "classifier")
 
     @cached_property
     def pair(self) -> NoisyPair:
         """The image-text pair with its averaged weights, in evaluation mode.
 
         Raises:
-            ValueError: the weights are missing, damaged or another network's; or the run is no pair's.
+            ValueError: the weights are missing, damaged or another network's; or the run is no image-text pair's.
         """
-        if self.recipe.kind != "pair":
-            raise ValueError(f"{self.path} is no image-text pair; train one with `reverie train ... kind=pair`")
-        made = self.model
-        assert isinstance(made, NoisyPair)
-        return made
+        return self._as(NoisyPair, "pair", "image-text pair")
 
     @cached_property
     def autoencoder(self) -> Autoencoder:
@@ -391,10 +299,13 @@ class Run:
         Raises:
             ValueError: the weights are missing, damaged or another network's; or the run is no autoencoder's.
         """
-        if self.recipe.kind != "autoencoder":
-            raise ValueError(f"{self.path} is no autoencoder; train one with `reverie train ... kind=autoencoder`")
+        return self._as(Autoencoder, "autoencoder", "autoencoder")
+
+    def _as(self, what: type[M], kind: str, noun: str) -> M:
+        if self.recipe.kind != kind:
+            raise ValueError(f"{self.path} is no {noun}; train one with `reverie train ... kind={kind}`")
         made = self.model
-        assert isinstance(made, Autoencoder)
+        assert isinstance(made, what)
         return made
 
     @cached_property

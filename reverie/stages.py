@@ -172,7 +172,7 @@ def weights_of(run: Run) -> str:
     Raises:
         ValueError: there are none.
     """
-    from reverie.runs import read_metadata, read_tensors
+    from reverie.tensor_files import read_metadata, read_tensors
 
     found = read_metadata(run.file).get("sha256")
     return found or digest(read_tensors(run.file))

@@ -67,12 +67,14 @@ class Drawn:
 def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str) -> int:
     """How many rows the network sees at a time.
 
-    On a CPU, where larger batches are no faster, it is fixed by the shape of an example (8 for
-    images of 16x16 and more), so that no sample depends on the batch. Elsewhere it is the batch, which is
-    never more than the next power of two of the samples asked for: there a sample is the same for any start,
-    and the same to rounding for another number of rows.
+    On a CPU, where larger batches are no faster, it is fixed by the places of an example, whatever its channels (8 for
+    images of 16x16 and more, 32 for latents of 7x7), so that no sample depends on the batch; a power of two, which
+    fills batches that are. Elsewhere it is the batch, which is never more than the next power of two of the samples
+    asked for: there a sample is the same for any start, and the same to rounding for another number of rows.
     """
-    return min(1024, max(8, 2048 // count(shape))) if torch.device(device).type == "cpu" else batch
+    if torch.device(device).type != "cpu":
+        return batch
+    return min(1024, max(8, _power_of_two(2048 // count(shape[1:] or shape) or 1)))
 
 
 def guided(f: Denoises, sampling: Sampling, negative: Cond | None = None, helper: object | None = None) -> Denoises:

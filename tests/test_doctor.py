@@ -18,9 +18,10 @@ from reverie.doctor.finding import Check, Seen, Undefined, find, worst
 from reverie.doctor.sampling import FALSE_ALARM, N, law_share, law_statistic, lower_variance, mixture
 from reverie.guidance import ClassifierFree
 from reverie.prediction import Bridge, Prediction
-from reverie.runs import load, read_with_metadata, write_tensors
+from reverie.runs import load
 from reverie.samplers import DDIM, Ancestral, EulerMaruyama, Heun
 from reverie.schedules import VE, Cosine, Flow, Level, LinearVP, Schedule, SubVP
+from reverie.tensor_files import read_with_metadata, write_tensors
 from reverie.tensors import generator
 
 SCHEDULES = {"cosine": Cosine(), "flow": Flow()}

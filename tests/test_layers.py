@@ -41,6 +41,7 @@ LAYERS = {
     "reverie.models": 2,
     "reverie.spaces": 2,
     "reverie.samplers": 2,
+    "reverie.tensor_files": 2,
     "reverie.sampling": 3,
     "reverie.fitting": 3,
     "reverie.weighing": 3,

@@ -21,7 +21,8 @@ from reverie.data import Arrays, Examples
 from reverie.locking import locked
 from reverie.nets import MLPConfig
 from reverie.recipe import Recipe
-from reverie.runs import begin, changes, create, digest, fingerprint, load, read_tensors, write_tensors
+from reverie.runs import begin, changes, create, digest, fingerprint, load
+from reverie.tensor_files import read_tensors, write_tensors
 from reverie.training import Trainer
 from reverie.training.state import read, states
 

@@ -25,7 +25,8 @@ import torch
 from reverie.cli.compose import composed
 from reverie.data import Examples
 from reverie.recipe import Recipe
-from reverie.runs import Run, begin, load, read_tensors
+from reverie.runs import Run, begin, load
+from reverie.tensor_files import read_tensors
 from reverie.training import Trainer
 
 MLP = ("net.kind=mlp", "net.width=16", "net.depth=1")

@@ -27,7 +27,7 @@ from benchmarks.emoji.asking import Questions, questions
 from benchmarks.emoji.judging import TOLD, Judge, attribute, judged, learnt
 from benchmarks.emoji.page import drawn, page, said, table, wanted
 from benchmarks.publishing import ROOT, filled, lines, provenance
-from reverie import runs
+from reverie import runs, tensor_files
 from reverie.data import Examples
 from reverie.data.emoji import Emoji
 from reverie.evaluation.team import one_thread
@@ -101,7 +101,7 @@ def judge_run(told: argparse.Namespace) -> int:
     found = measured(named, asked, made, told.seed)
     sampling = run.settings(steps=told.steps, guidance=told.guidance)
     found["run"] = {
-        "steps": int(runs.read_metadata(run.file)["step"]),
+        "steps": int(tensor_files.read_metadata(run.file)["step"]),
         "sampling": f"{sampling.sampler.kind}, {sampling.grid.steps} steps, guidance {sampling.guidance:g}",
         "asked": ", ".join(["caption", *_asked(run)]),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from reverie.files import write_text
-from reverie.runs import write_tensors
+from reverie.tensor_files import write_tensors
 
 
 class TimeIsUp(Exception):

@@ -18,7 +18,8 @@ from reverie.evaluation.extractors import Features
 from reverie.evaluation.metrics.fid import distance, moments
 from reverie.evaluation.metrics.kid import KID
 from reverie.files import write_text
-from reverie.runs import digest, read_tensors, write_tensors
+from reverie.runs import digest
+from reverie.tensor_files import read_tensors, write_tensors
 
 FEATURES = 128
 EPOCHS, BATCH, SEED = 4, 256, 0

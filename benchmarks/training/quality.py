@@ -92,7 +92,7 @@ def _row(
 
 def count(out: Path) -> int:
     """Numbers in a system's weights."""
-    from reverie.runs import read_tensors
+    from reverie.tensor_files import read_tensors
 
     return sum(t.numel() for t in read_tensors(out / "001.safetensors").values())
 

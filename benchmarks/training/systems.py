@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from benchmarks.training.clock import Clock, TimeIsUp
 from benchmarks.training.stub import without_torchvision
 from reverie.data.idx import Fashion
-from reverie.runs import read_tensors
+from reverie.tensor_files import read_tensors
 
 SIDE = 28
 BATCH = 100
@@ -89,7 +89,7 @@ class Ours(System):
     def sample(self, folder: Path, weights: Path, n: int, seed: int, evaluations: int) -> np.ndarray:
         """By the run's own sampler, grid and guidance, its classes in turn."""
         import reverie
-        from reverie.runs import fill
+        from reverie.tensor_files import fill
 
         run = reverie.load(folder / "run")
         fill(run.denoiser, read_tensors(weights), weights)

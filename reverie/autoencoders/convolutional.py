@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from reverie.autoencoders.base import AutoencoderConfig, AutoencoderNet
-from reverie.autoencoders.shared import at_least_one, chained, lowered, require_space, wide
+from reverie.autoencoders.shared import chained, lowered, require_space, wide
+from reverie.nets.base import at_least_one
 from reverie.nets.blocks import BlockStyle, SpatialAttention
-from reverie.nets.layers import conv
+from reverie.nets.layers import CONVOLUTIONS, conv
 from reverie.nets.resampling import Downsample, Resampling, Upsample
+
+TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,20 @@ class ConvolutionalConfig(AutoencoderConfig):
     """... of at least so many channels each."""
     eps: float = 1e-6
     """Added to variances in norms."""
+    straight: bool = True
+    """Whether a linear map of each patch of f values a side is added to what leaves the encoder, and one of each vector
+    of latents to what leaves the decoder: what is lost then falls faster from the first steps on (as with the shortcuts
+    of Chen et al., 2025, DC-AE, section 3.2, which have no weights)."""
     halved: tuple[bool, ...] = ()
     """Which axes of space have half the size in the next level, such as [false, true, true] for short videos; all."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         sizes = ("width", "blocks", "channels", "groups", "group_width")
-        at_least_one(self.kind, **{name: getattr(self, name) for name in sizes})
+        at_least_one(self.kind, "autoencoder", **{name: getattr(self, name) for name in sizes})
         if not self.multipliers:
             raise ValueError(f"multipliers of autoencoder {self.kind!r} need at least one level, such as (1, 2, 4)")
-        at_least_one(self.kind, multipliers=min(self.multipliers))
+        at_least_one(self.kind, "autoencoder", multipliers=min(self.multipliers))
         if not self.eps > 0:
             raise ValueError(f"eps of autoencoder {self.kind!r} must be above 0, given {self.eps}")
 
@@ -101,7 +108,8 @@ class ConvolutionalNet(AutoencoderNet):
 
     - encoder: a convolution; at each level, blocks, and what halves: a convolution of stride 2 with zeros behind the
       last value; block, attention, block; norm, SiLU, convolution; a convolution with a kernel of 1;
-    - decoder: the same in reverse, with one block more a level, doubling by repeating each value and a convolution
+    - decoder: the same in reverse, with one block more a level, doubling by repeating each value and a convolution;
+    - with `straight`, a convolution beside either, with kernel and stride f, and its transpose
 
     (Esser et al., 2021; Rombach et al., 2022). Weights begin as torch's, but for the projections of attention, at 0.
     """
@@ -113,6 +121,10 @@ class ConvolutionalNet(AutoencoderNet):
         self.config = config
         self.encoder = nn.Sequential(*_encoder(config, shape, encoded))
         self.decoder = nn.Sequential(*_decoder(config, shape))
+        if config.straight:
+            f = tuple(factor ** (len(config.multipliers) - 1) for factor in config.factors(len(shape) - 1))
+            self.straight_in = CONVOLUTIONS[len(f)](shape[0], encoded, f, f)
+            self.straight_out = TRANSPOSED[len(f)](config.channels, shape[0], f, f)  # type: ignore[arg-type]
 
     def encoded(self, x: Tensor) -> Tensor:
         """What leaves the encoder, (B, encoded, ...) of x (B, C, ...).
@@ -121,11 +133,13 @@ class ConvolutionalNet(AutoencoderNet):
             ValueError: f does not divide the sides of x.
         """
         self.config.latent(tuple(x.shape[1:]))
-        return wide(chained(self.encoder, x, self.checkpointing))
+        h = wide(chained(self.encoder, x, self.checkpointing))
+        return h + self.straight_in(x) if self.config.straight else h
 
     def decoded(self, z: Tensor) -> Tensor:
         """What leaves the decoder, (B, C, ...) of z (B, Z, ...)."""
-        return wide(chained(self.decoder, z, self.checkpointing))
+        x = wide(chained(self.decoder, z, self.checkpointing))
+        return x + self.straight_out(z) if self.config.straight else x
 
 
 def _encoder(config: ConvolutionalConfig, shape: tuple[int, ...], encoded: int) -> list[nn.Module]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.autoencoders.base import AutoencoderConfig, AutoencoderNet, Rebuilt
-from reverie.autoencoders.shared import at_least_one
+from reverie.nets.base import at_least_one
 from reverie.tensors import Noise, count
 
 
@@ -24,7 +24,7 @@ class LinearConfig(AutoencoderConfig, kind="linear"):
 
     def __post_init__(self) -> None:
         """Refuse latents without numbers."""
-        at_least_one(self.kind, channels=self.channels)
+        at_least_one(self.kind, "autoencoder", channels=self.channels)
 
     def latent(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if self.channels > count(shape):

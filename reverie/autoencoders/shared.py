@@ -68,14 +68,3 @@ def require_space(kind: str, shape: tuple[int, ...]) -> None:
             f"autoencoder {kind!r} takes examples of (C, ...) with one to three axes of space or time; given "
             f"{tuple(shape)}, for which there is 'linear'"
         )
-
-
-def at_least_one(kind: str, **settings: int) -> None:
-    """Refuse settings below 1.
-
-    Raises:
-        ValueError: one of them is; the message names it.
-    """
-    for name, value in settings.items():
-        if value < 1:
-            raise ValueError(f"{name} of autoencoder {kind!r} must be at least 1, given {value}")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from reverie.autoencoders.base import AutoencoderConfig, AutoencoderNet, Rebuilt
-from reverie.autoencoders.shared import at_least_one, chained, lowered, require_space, wide
+from reverie.autoencoders.shared import chained, lowered, require_space, wide
+from reverie.nets.base import at_least_one
 from reverie.nets.layers import GroupNorm, conv
 from reverie.nets.resampling import Downsample, Resampling, Upsample
 from reverie.tensors import Noise
@@ -41,7 +42,7 @@ class TinyConfig(AutoencoderConfig, kind="tiny"):
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         names = ("width", "halvings", "blocks", "channels")
-        at_least_one(self.kind, **{name: getattr(self, name) for name in names})
+        at_least_one(self.kind, "autoencoder", **{name: getattr(self, name) for name in names})
 
     def latent(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         require_space(self.kind, shape)

@@ -14,7 +14,8 @@ from torch import Tensor, distributed
 
 from reverie.autoencoders.base import Rebuilt
 from reverie.autoencoders.convolutional import ConvolutionalConfig, ConvolutionalNet
-from reverie.autoencoders.shared import at_least_one, wide
+from reverie.autoencoders.shared import wide
+from reverie.nets.base import at_least_one
 from reverie.tensors import Noise, generator
 
 AT_ONCE = 2**22
@@ -41,7 +42,7 @@ class VQConfig(ConvolutionalConfig, kind="vq"):
     def __post_init__(self) -> None:
         """Refuse settings that no network has."""
         super().__post_init__()
-        at_least_one(self.kind, codes=self.codes)
+        at_least_one(self.kind, "autoencoder", codes=self.codes)
         for name in ("decay", "restart"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(

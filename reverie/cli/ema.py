@@ -158,7 +158,8 @@ def _held_out(run: Run, alone: bool) -> Callable[[Mapping[str, Tensor] | None], 
     """
     import torch
 
-    from reverie.runs import check_data, fill, new_model
+    from reverie.runs import check_data, new_model
+    from reverie.tensor_files import fill
     from reverie.training.seen import seen
     from reverie.training.validation import held_out_loss
 

@@ -209,7 +209,8 @@ def _conditions(run: Run) -> dict[str, str]:
 
 def _best(run: Run) -> str:
     """The best evaluation in training, whose weights are kept, in words."""
-    from reverie.runs import BEST, read_metadata
+    from reverie.runs import BEST
+    from reverie.tensor_files import read_metadata
 
     if not (run.path / BEST).is_file():
         return "-"

@@ -25,10 +25,10 @@ from reverie.nets import DiTConfig, MLPConfig, NetConfig, RefineNetConfig, UNetC
 from reverie.parameterizations import Velocity
 from reverie.recipe import Sampling, Train
 from reverie.request import Request
-from reverie.runs import read_tensors, write_tensors
 from reverie.samplers import Ancestral
 from reverie.schedules import Flow
 from reverie.synthesis import rows_at_once, synthesize
+from reverie.tensor_files import read_tensors, write_tensors
 from reverie.tensors import generator, global_randomness
 from reverie.training.optim import optimizer
 

@@ -17,8 +17,8 @@ from reverie.doctor.finding import Check, Seen
 from reverie.losses import Denoising
 from reverie.nets import MLPConfig
 from reverie.parameterizations import Velocity
-from reverie.runs import read_tensors, write_tensors
 from reverie.schedules import Flow
+from reverie.tensor_files import read_tensors, write_tensors
 from reverie.tensors import generator, global_randomness
 
 GROUP = "parallel"

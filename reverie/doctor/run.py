@@ -28,9 +28,10 @@ from reverie.models.guides import WORDS
 from reverie.nets import parameters
 from reverie.prompts import Prompt
 from reverie.recipe import Sampling
-from reverie.runs import METRICS, MODEL, Run, check_data, fill, load, misfits, new_model, read_with_metadata
+from reverie.runs import METRICS, MODEL, Run, check_data, load, new_model
 from reverie.samplers import AnnealedLangevin
 from reverie.synthesis import rows_at_once, synthesize
+from reverie.tensor_files import fill, misfits, read_with_metadata
 from reverie.tensors import non_finite, streams
 from reverie.training import log, state
 from reverie.training.batches import encoded

@@ -20,7 +20,7 @@ from reverie.digests import digest
 from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Features, Opened
 from reverie.evaluation.team import Team
-from reverie.runs import read_with_metadata, write_tensors
+from reverie.tensor_files import read_with_metadata, write_tensors
 from reverie.version import __version__
 
 log = logging.getLogger("reverie")

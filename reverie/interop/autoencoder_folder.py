@@ -19,8 +19,9 @@ from reverie.digests import digest
 from reverie.interop import diffusers_autoencoder, tiny_autoencoder
 from reverie.interop.converted_autoencoder import ConvertedAutoencoder
 from reverie.recipe import LOSSES, Recipe
-from reverie.runs import CONFIG, MODEL, Facts, Run, fingerprint, read_tensors, write_config, write_tensors
+from reverie.runs import CONFIG, MODEL, Facts, Run, fingerprint, write_config
 from reverie.spaces import Pixels
+from reverie.tensor_files import read_tensors, write_tensors
 from reverie.version import __version__
 
 

@@ -93,6 +93,7 @@ def _settings(told: Mapping[str, Any]) -> KLConfig:
         groups=groups,
         group_width=1,
         eps=1e-6,
+        straight=False,
     )
 
 

@@ -184,15 +184,15 @@ def spatial(shape: tuple[int, ...]) -> bool:
     return 2 <= len(shape) <= 4 and min(shape) >= 1
 
 
-def at_least_one(kind: str, **settings: int) -> None:
-    """Refuse settings below 1.
+def at_least_one(kind: str, part: str = "net", /, **settings: int) -> None:
+    """Refuse settings below 1 of a part of a recipe, as it is called there.
 
     Raises:
         ValueError: one of them is; the message names it.
     """
     for name, value in settings.items():
         if value < 1:
-            raise ValueError(f"{name} of net {kind!r} must be at least 1, given {value}")
+            raise ValueError(f"{name} of {part} {kind!r} must be at least 1, given {value}")
 
 
 def known_words(config: NetConfig) -> None:

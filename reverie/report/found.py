@@ -19,7 +19,8 @@ from reverie.evaluation import numbers
 from reverie.evaluation.numbers import Evaluation
 from reverie.report import history
 from reverie.report.history import Damage, History
-from reverie.runs import MODEL, SAMPLES, Run, read_metadata
+from reverie.runs import MODEL, SAMPLES, Run
+from reverie.tensor_files import read_metadata
 from reverie.training.needs import Needs
 from reverie.tuning import record
 from reverie.tuning.record import Tuning

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from reverie.report.found import Found
 from reverie.report.words import number, plural
-from reverie.runs import BEST, read_metadata
+from reverie.runs import BEST
+from reverie.tensor_files import read_metadata
 
 
 def early(found: Found) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reverie.runs import BEST, METRICS, STATE, Run, read_metadata, read_with_metadata
+from reverie.runs import BEST, METRICS, STATE, Run
+from reverie.tensor_files import read_metadata, read_with_metadata
 from reverie.training import log, state
 
 KEY = "evaluation"

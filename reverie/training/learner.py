@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from reverie.models import Model
-from reverie.runs import Run, fill, new_model
+from reverie.runs import Run, new_model
+from reverie.tensor_files import fill
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import state
 from reverie.training.batches import INITIAL

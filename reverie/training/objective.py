@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from reverie.losses import Loss
 from reverie.models import Model
-from reverie.runs import misfits
+from reverie.tensor_files import misfits
 from reverie.training.batches import Batch
 from reverie.training.state import Tensors, optimizer_tensors, restore_optimizer
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from reverie.digests import digest
 from reverie.recipe import Train
-from reverie.runs import EMA, Run, misfits, new_model, read_with_metadata, write_tensors
+from reverie.runs import EMA, Run, new_model
+from reverie.tensor_files import misfits, read_with_metadata, write_tensors
 from reverie.training.ema import PowerAverages, parameters
 from reverie.training.profiles import Profile, matched
 from reverie.version import __version__

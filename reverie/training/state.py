@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from reverie.files import write_json
-from reverie.runs import BEST, CONFIG, EMA, METRICS, MODEL, SAMPLES, STATE, Run, read_tensors, write_tensors
+from reverie.runs import BEST, CONFIG, EMA, METRICS, MODEL, SAMPLES, STATE, Run
+from reverie.tensor_files import read_tensors, write_tensors
 
 _PARTIAL = ".partial-"
 _STEP = "[0-9]" * 8

@@ -20,8 +20,9 @@ from reverie.denoiser import Denoiser
 from reverie.devices import keep_freed_memory
 from reverie.locking import locked
 from reverie.models import Autoencoder, NoisyClassifier, NoisyPair
-from reverie.runs import METRICS, MODEL, Run, check_data, misfits, read_with_metadata
+from reverie.runs import METRICS, MODEL, Run, check_data
 from reverie.spaces import OpenedLatent
+from reverie.tensor_files import misfits, read_with_metadata
 from reverie.training import best, log, sheets, snapshots, state
 from reverie.training.accelerator import accelerator, gradient, on_cpu
 from reverie.training.accuracy import accuracy

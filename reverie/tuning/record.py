@@ -99,7 +99,7 @@ def model_of(run: Run) -> str:
         ValueError: the file is missing, or its beginning is damaged.
     """
     from reverie.digests import digest
-    from reverie.runs import read_metadata, read_tensors
+    from reverie.tensor_files import read_metadata, read_tensors
 
     path = run.file
     return read_metadata(path).get("sha256") or digest(read_tensors(path))

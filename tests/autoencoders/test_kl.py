@@ -48,6 +48,40 @@ def test_latents_follow_the_posterior_and_the_penalty_is_its_divergence():
     assert net.told(x)["kl"] == pytest.approx(out.penalty.sum().item() / mean.numel())
 
 
+@pytest.mark.parametrize("where", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_beside_silent_convolutions_each_patch_goes_through_a_linear_map_and_back(kind, where):
+    shape, halved = SHAPES[where]
+    net = made(KINDS[kind](halved=halved), shape)
+    silent(net.encoder[-1], net.decoder[-1])
+    sides = [4 if h else 1 for h in halved or (True,) * (len(shape) - 1)]
+    x = randn(2, *shape)
+    patches = cut(x, sides)
+    there, back = net.straight_in, net.straight_out
+    z = patches @ there.weight.flatten(1).T + there.bias
+    assert close(net.encoded(x).flatten(2).mT, z)
+    latents = randn(2, *net.config.latent(shape), seed=1)
+    expected = latents.flatten(2).mT @ back.weight.flatten(1)
+    found = net.decoded(latents) - back.bias.reshape(-1, *(1,) * len(sides))
+    assert close(cut(found, sides), expected)
+
+
+def silent(*layers):
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.zero_()
+            layer.bias.zero_()
+
+
+def cut(x, sides):
+    """Patches of these sides, one after the other: (B, N, C times the values of a patch)."""
+    for axis, side in enumerate(sides):
+        x = x.unflatten(2 + 2 * axis, (-1, side))
+    rank = len(sides)
+    order = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
+    return x.permute(order).flatten(1, rank).flatten(2)
+
+
 def test_variances_of_weights_gone_wild_stay_finite():
     net = made(KLConfig(**SMALL), (1, 8))
     with torch.no_grad():

@@ -29,7 +29,7 @@ class Given(torch.nn.Module):
 
 def bare(**given):
     """A network whose encoder and decoder do nothing: its vectors are the examples, (B, 2, L)."""
-    net = made((2, 4), **{"multipliers": (1,), **given})
+    net = made((2, 4), **{"multipliers": (1,), "straight": False, **given})
     net.encoder, net.decoder = torch.nn.Sequential(Given()), torch.nn.Sequential(Given())
     return net
 

@@ -11,7 +11,8 @@ import torch
 from helpers import close
 from toys import TOY, cli, copied, metrics, outcome, trained
 
-from reverie.runs import load, read_tensors, read_with_metadata
+from reverie.runs import load
+from reverie.tensor_files import read_tensors, read_with_metadata
 from reverie.training import reconstruct
 
 SETTINGS = ("train.lr=3e-3", "train.steps=40", "train.sample_every=1000")

@@ -14,7 +14,8 @@ from reverie.data import Examples
 from reverie.models import NoisyClassifier, check_guides
 from reverie.models.guides import purpose, use_of
 from reverie.recipe import Recipe
-from reverie.runs import load, new_model, read_tensors
+from reverie.runs import load, new_model
+from reverie.tensor_files import read_tensors
 from reverie.training import Trainer
 from reverie.training.accuracy import LEVELS, accuracy
 from reverie.training.seen import seen

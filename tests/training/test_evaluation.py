@@ -21,7 +21,8 @@ from reverie.evaluation.metrics import from_names
 from reverie.evaluation.reading import of_run
 from reverie.evaluation.subject import Subject, as_collection
 from reverie.recipe import Evaluating
-from reverie.runs import digest, fill, load, network, read_tensors, read_with_metadata
+from reverie.runs import digest, load, network
+from reverie.tensor_files import fill, read_tensors, read_with_metadata
 from reverie.training import Trainer, best
 from reverie.training.evaluation import Evaluator, Outcome
 from reverie.training.state import read, states

@@ -10,7 +10,8 @@ from torch import nn
 from toys import DIT, TOY, begun, cli, copied, outcome, trained
 
 from reverie.losses import Denoising
-from reverie.runs import Run, load, read_tensors
+from reverie.runs import Run, load
+from reverie.tensor_files import read_tensors
 from reverie.training import NonFiniteError, Trainer
 from reverie.training.batches import Batches
 from reverie.training.state import states

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from toys import DIT, TOY, cli, copied, free_port, metrics, process, trained, wait_for
 
-from reverie.runs import digest, read_tensors, read_with_metadata
+from reverie.runs import digest
+from reverie.tensor_files import read_tensors, read_with_metadata
 
 EACH = (*DIT, "net.dropout=0", "train.log_every=1", "train.steps=14")
 

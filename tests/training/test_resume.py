@@ -11,7 +11,8 @@ import pytest
 import toys
 from toys import DIT, TOY, KillAt, begun, cli, copied, killed, moments, process, trained, wait_for
 
-from reverie.runs import digest, load, read_tensors
+from reverie.runs import digest, load
+from reverie.tensor_files import read_tensors
 from reverie.training import Trainer
 
 HARD = (*DIT, "train.accumulate=2", "train.flip=true", "train.decay=cosine", "train.drop=0.3", "train.weight_decay=0.1")

@@ -12,7 +12,8 @@ from toys import DIT, TOY, begun, cli, copied, toy, trained
 
 from reverie import config
 from reverie.recipe import Train
-from reverie.runs import EMA, SAMPLES, Run, digest, fill, load, network, read_tensors, read_with_metadata, write_tensors
+from reverie.runs import EMA, SAMPLES, Run, digest, load, network
+from reverie.tensor_files import fill, read_tensors, read_with_metadata, write_tensors
 from reverie.training import Trainer, reconstruct
 from reverie.training.ema import PowerAverages
 from reverie.training.profiles import Profile, exponent

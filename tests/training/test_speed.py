@@ -15,8 +15,9 @@ from reverie.losses import Denoising, UniformTimes
 from reverie.memory import available
 from reverie.parameterizations import Velocity
 from reverie.recipe import Train
-from reverie.runs import load, network, read_tensors
+from reverie.runs import load, network
 from reverie.schedules import Flow
+from reverie.tensor_files import read_tensors
 from reverie.training import NonFiniteError, Trainer, speed
 from reverie.training.optim import optimizer, settle
 from reverie.training.state import optimizer_tensors, restore_optimizer

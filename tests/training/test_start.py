@@ -11,7 +11,8 @@ from staged import AUTOENCODER, images
 from toys import DIT, MLP, SHORT, UNET, cli, copied, interrupted, outcome, toy, trained
 
 from reverie.conditioning import Cond
-from reverie.runs import begin, load, new_model, read_tensors
+from reverie.runs import begin, load, new_model
+from reverie.tensor_files import read_tensors
 from reverie.training import Trainer
 from reverie.training.start import begin_with, fitted, stacked
 

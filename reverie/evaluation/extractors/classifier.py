@@ -25,7 +25,7 @@ from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.extractors.learning import WIDTH, Net, drawn, train
 from reverie.evaluation.team import one_thread
-from reverie.runs import read_with_metadata, write_tensors
+from reverie.tensor_files import read_with_metadata, write_tensors
 from reverie.tensors import non_finite
 
 VERSION = 1

@@ -19,7 +19,7 @@ from reverie.config import Plain
 from reverie.digests import digest
 from reverie.evaluation.extractors.base import Opened
 from reverie.evaluation.extractors.preparing import Preparation, bilinear, tensorflow
-from reverie.runs import misfits
+from reverie.tensor_files import misfits
 
 WIDTH = 2048
 

@@ -14,7 +14,7 @@ from reverie.evaluation.collection import Collection
 from reverie.evaluation.extractors.base import Extractor, Opened
 from reverie.evaluation.extractors.inception import OpenedInception, recognised
 from reverie.evaluation.extractors.vision import OpenedVision
-from reverie.runs import read_tensors
+from reverie.tensor_files import read_tensors
 
 PICKLES = (".pth", ".pt")
 RIGHT = (

@@ -33,8 +33,9 @@ from reverie.evaluation.likelihood.figures import Bound, Likelihood, Ode, Progre
 from reverie.grids import Grid, Knots, LogSNR
 from reverie.image_conditions import Shown
 from reverie.likelihood import bits_per_dim, dequantised, log_likelihood, solver_table
-from reverie.runs import Run, read_metadata
+from reverie.runs import Run
 from reverie.synthesis import rows_at_once
+from reverie.tensor_files import read_metadata
 from reverie.tensors import Streams, count, generator, host, streams
 from reverie.version import __version__
 

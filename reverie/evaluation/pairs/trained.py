@@ -32,7 +32,7 @@ from reverie.evaluation.pairs.embedding import dealt, in_blocks, shuffled
 from reverie.evaluation.pairs.ranking import places
 from reverie.evaluation.pairs.words import MiniLM, OpenedWords, Words
 from reverie.evaluation.team import Team, one_thread
-from reverie.runs import read_with_metadata, write_tensors
+from reverie.tensor_files import read_with_metadata, write_tensors
 
 VERSION = 1
 """Part of every key of the cache; raise it when the same data and settings would give other weights."""

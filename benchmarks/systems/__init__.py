@@ -1,0 +1,1 @@
+"""What systems of several models bring, beside one model."""

@@ -1,0 +1,67 @@
+"""Distances in features that no run knows, and seconds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from reverie.evaluation import Collection, Reference, Settings
+from reverie.evaluation.extractors import from_text
+from reverie.evaluation.metrics import from_names
+from reverie.evaluation.reading import of_run
+from reverie.runs import Run
+
+FEATURES = "efficientnet"
+
+
+def distances(run: Run, sets: dict[str, np.ndarray], most: int = 2000) -> list[dict[str, Any]]:
+    """FID and KID of each set of samples to training examples of a run, and of as many held-out ones."""
+    n = min(len(items) for items in sets.values())
+    real = of_run(run, most, n)
+    reference = Reference(real.train, Settings((from_text(FEATURES),), from_names("fid,kid")), real.held_out)
+    found, floors = [], {}
+    for name, items in sets.items():
+        numbers = reference.evaluate(Collection(items, real.train.image, name)).numbers
+        told = {number.name: number.value for number in numbers}
+        found.append({"what": name, **told, **{f"{number.name}_error": number.error for number in numbers}})
+        floors = {number.name: number.floor for number in numbers}
+    return [*found, {"what": "held-out pictures", **floors}]
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Lines of `distances`."""
+
+    def told(row: dict[str, Any], name: str, digits: int, times: float = 1) -> str:
+        value, error = row.get(name), row.get(f"{name}_error")
+        if value is None:
+            return "–"
+        return f"{times * value:.{digits}f}" + (f" ± {times * error:.{digits}f}" if error else "")
+
+    made = ["| | FID | KID x 1000 |", "|---|---|---|"]
+    return made + [f"| {row['what']} | {told(row, 'fid', 1)} | {told(row, 'kid', 1, 1000)} |" for row in rows]
+
+
+def features_of(items: np.ndarray) -> np.ndarray:
+    """(N, F), of pictures (N, C, H, W) uint8."""
+    opened = from_text(FEATURES).open(Collection(items, True, "pictures"))
+    with torch.inference_mode():
+        parts = [opened(torch.from_numpy(items[first : first + 64])).numpy() for first in range(0, len(items), 64)]
+    return np.concatenate(parts)
+
+
+def interleaved(ways: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+    """The median seconds of each, in turn."""
+    for way in ways.values():
+        way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(each) for name, each in seconds.items()}
