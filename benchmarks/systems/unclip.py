@@ -102,8 +102,8 @@ def page(found: dict[str, Any]) -> list[str]:
     prior, varied, training = found["prior"], found["variations"], found["training"]
     steps = ", ".join(f"{name} {told['steps']:,} steps" for name, told in training.items())
     return [
-        f"Emoji of 32x32 in three styles with captions, {found['minutes']:g} minutes of two cores in all ({steps}). The "
-        f"prior on {found['captions']} held-out captions:",
+        f"Emoji of 32x32 in three styles with captions, {found['minutes']:g} minutes of two cores in all ({steps}). "
+        f"The prior on {found['captions']} held-out captions:",
         "",
         "| embedding | cosine to that of the picture | the prior's less this |",
         "|---|---|---|",
