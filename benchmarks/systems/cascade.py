@@ -30,7 +30,7 @@ UPPER = ["net.kind=unet", "net.width=32", "net.multipliers=[1,2,4]", "net.blocks
          "image_condition.kind=low_resolution", "image_condition.factor=2"]  # fmt: skip
 NOISY = ["image_condition.noise=0.5", "image_condition.blur=0.6"]
 SINGLE = ["net.kind=unet", "net.width=32", "net.multipliers=[1,2,2,4]", "net.blocks=1", "net.attention=8"]
-LEVELS = (0.0, 0.1, 0.2, 0.4)
+LEVELS = (0.0, 0.2)
 
 
 def measured(told: argparse.Namespace) -> dict[str, Any]:
