@@ -55,8 +55,10 @@ class Joint:
         made = []
         with torch.no_grad():
             for first in range(0, len(items), ROWS):
-                some = np.array(items[first : first + ROWS])  # a map that is read alone would be warned of
-                x0 = self.run.space.encode(torch.from_numpy(some))
+                some = items[first : first + ROWS]
+                if not isinstance(some, Tensor):
+                    some = torch.from_numpy(np.array(some))  # a map that is read alone would be warned of
+                x0 = self.run.space.encode(some)
                 made.append(self.model.image(level.alpha * sent(x0, like), t).float().cpu())
         return math.sqrt(self.width) * torch.cat(made)
 
