@@ -74,7 +74,7 @@ def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str)
     """
     if torch.device(device).type != "cpu":
         return batch
-    return min(1024, max(8, _power_of_two(2048 // count(shape[1:] or shape) or 1)))
+    return min(1024, _power_of_two(max(8, 2048 // count(shape[1:] or shape))))
 
 
 def guided(f: Denoises, sampling: Sampling, negative: Cond | None = None, helper: object | None = None) -> Denoises:

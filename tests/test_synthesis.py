@@ -121,6 +121,8 @@ def test_fixed_rows_change_nothing_but_rounding():
     assert fixed.x0.shape == x.shape
     assert float((plain.x0 - fixed.x0).abs().max()) < 1e-5
     assert rows_at_once((1, 8, 8), 5, "cpu") == rows_at_once((1, 8, 8), 500, "cpu") == 32
+    sizes = {(4, 8, 8): 32, (4, 7, 7): 32, (3, 64, 64): 8, (384,): 8, (2,): 1024, (1, 1, 1): 1024}
+    assert {shape: rows_at_once(shape, 5, "cpu") for shape in sizes} == sizes
 
 
 @pytest.mark.parametrize(

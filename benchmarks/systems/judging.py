@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from reverie.evaluation import Collection, Reference, Settings
 from reverie.evaluation.extractors import from_text
+from reverie.evaluation.extractors.embedding import embed
 from reverie.evaluation.metrics import from_names
 from reverie.evaluation.reading import of_run
 from reverie.runs import Run
@@ -48,10 +48,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 def features_of(items: np.ndarray) -> np.ndarray:
     """(N, F), of pictures (N, C, H, W) uint8."""
-    opened = from_text(FEATURES).open(Collection(items, True, "pictures"))
-    with torch.inference_mode():
-        parts = [opened(torch.from_numpy(items[first : first + 64])).numpy() for first in range(0, len(items), 64)]
-    return np.concatenate(parts)
+    return embed(from_text(FEATURES).open(Collection(items, True, "pictures")), items).values
 
 
 def interleaved(ways: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:

@@ -11,10 +11,9 @@ import torch
 
 from benchmarks.systems.judging import features_of
 from benchmarks.systems.training import took, trained
-from reverie.diagnosis.prior import cosines
+from reverie.diagnosis.case import Case
 from reverie.edits import Vary, Wish, edit
 from reverie.runs import Run
-from reverie.unclip import Prior
 
 READS = ["labels=false", "attributes=[]", "text.kind=minilm"]
 DATA = ["data.kind=emoji", *READS]
@@ -45,27 +44,10 @@ def measured(told: argparse.Namespace) -> dict[str, Any]:
     training = {run.path.name: took(run) for run in (pair, prior, decoder)}
     return {
         "minutes": told.minutes,
-        **_cosines(prior, told.n),
+        "prior": dataclasses.asdict(Case(prior, prior.recipe.data.load()).prior(told.n)),
         "variations": _variations(decoder),
         "training": training,
     }
-
-
-def _cosines(prior: Run, n: int) -> dict[str, Any]:
-    """To the true embeddings of held-out captions: of the prior, of the nearest known caption, of the mean."""
-    data = prior.recipe.data
-    examples = data.load()
-    split = data.split(examples, prior.recipe.train.validation, prior.recipe.train.seed)
-    rows = split.validation[
-        np.linspace(0, len(split.validation) - 1, min(n, len(split.validation))).round().astype(int)
-    ]
-    texts = [examples.texts[i] for i in rows]
-    made = Prior(prior, prior.settings()).embeddings(prior.ask(len(rows), prompt=texts), torch.device("cpu"))
-    joint, train = prior.joint, [i for i in split.train.tolist() if examples.texts[i]]
-    nearest = (joint.texts(texts) @ joint.texts([examples.texts[i] for i in train]).T).argmax(1).numpy()
-    items = torch.from_numpy(np.array(examples.items))
-    told = cosines(made, items[rows], items[np.array(train)[nearest]], items[split.train].mean(0))
-    return {"captions": len(rows), "prior": dataclasses.asdict(told)}
 
 
 def _variations(decoder: Run) -> dict[str, Any]:
@@ -103,7 +85,7 @@ def page(found: dict[str, Any]) -> list[str]:
     steps = ", ".join(f"{name} {told['steps']:,} steps" for name, told in training.items())
     return [
         f"Emoji of 32x32 in three styles with captions, {found['minutes']:g} minutes of two cores in all ({steps}). "
-        f"The prior on {found['captions']} held-out captions:",
+        f"The prior on {found['prior']['n']} held-out captions:",
         "",
         "| embedding | cosine to that of the picture | the prior's less this |",
         "|---|---|---|",

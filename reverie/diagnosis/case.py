@@ -122,13 +122,16 @@ class Case:
             sets.append(("base", "samples of all stages", whole) if based else ("model", "samples", whole))
         return shares(self.ruler, sets)
 
-    def prior(self) -> PriorFound:
+    def prior(self, most: int = HELD) -> PriorFound:
         """Whether a prior's embeddings of held-out captions are nearer to the true ones than what there is without it.
 
         That is the embedding of the image whose caption is the nearest of those trained on, and the mean of all.
+
+        Args:
+            most: captions, of those that are held out.
         """
         run, items = self.run, torch.from_numpy(np.array(self.examples.items))
-        rows = np.array([i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]][:HELD])
+        rows = np.array([i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]][:most])
         train = np.array([i for i in self._split.train if self.examples.texts[i]])
         if len(rows) < LEAST or len(train) < LEAST:
             raise Unmeasured(f"it takes {LEAST} captions at least, held out and trained on")
