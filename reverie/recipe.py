@@ -16,6 +16,7 @@ from typing import Literal
 from reverie import config
 from reverie.autoencoders import AutoencoderConfig, KLConfig
 from reverie.data import Data
+from reverie.data.embeddings import Embeddings
 from reverie.grids import Angle, Grid, checked_times
 from reverie.guidance import Guide
 from reverie.image_conditions import ImageCondition, LowResolution
@@ -143,6 +144,8 @@ class Sampling:
     """Of a cascade, whether the base is stopped where so much of its own noise is left, and none is added."""
     threshold: float = 0.0
     """Dynamic thresholding of the predicted data at this quantile, such as 0.995; 0 for none."""
+    candidates: int = 1
+    """Of a prior, how many embeddings it draws for each sample of the run above; the nearest to the text's is kept."""
 
     def __post_init__(self) -> None:
         check_finite(config.to_data(self))
@@ -154,6 +157,8 @@ class Sampling:
             raise ValueError("truncated=true leaves noise on small pictures; give augmentation, its level, such as 0.1")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a quantile, above 0 and up to 1, or 0 for none; given {self.threshold}")
+        if self.candidates < 1:
+            raise ValueError(f"candidates are at least 1, of which the best is kept; given {self.candidates}")
 
     def check(self, space: Space) -> None:
         """Refuse clipping of data without a range.
@@ -355,7 +360,7 @@ class Recipe:
             )
         if self.image_condition is not None:
             self._check_image_condition(self.image_condition, image, space)
-        self.sample.check_levels(self.image_condition)
+        self.check_sampling(self.sample)
         if self.embedding != "none":
             self._check_embedding(image, captioned)
         if self.train.flip and not image:
@@ -370,6 +375,19 @@ class Recipe:
         if isinstance(space, Latent) and not space.latent:  # of a size that its autoencoder will say
             return made
         return dataclasses.replace(made, net=self.net or suited(space.shape(shape)))
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Refuse settings of sampling that a model of this recipe has no use for.
+
+        Raises:
+            ValueError: levels of noise that are not of its training, or candidates where no text's embedding is told.
+        """
+        sampling.check_levels(self.image_condition)
+        if sampling.candidates > 1 and not (self.embedding == "text" and isinstance(self.data, Embeddings)):
+            raise ValueError(
+                f"candidates={sampling.candidates} are embeddings, of which the one nearest to a text's is kept, and a "
+                f"prior alone draws them: name the stage, as prior.candidates or base.prior.candidates, or leave it out"
+            )
 
     def _check_embedding(self, image: bool, captioned: bool) -> None:
         """Refuse an embedding of what there is none of, or beside attributes, in whose place it stands.
@@ -442,7 +460,7 @@ def compose(layers: Iterable[Mapping[str, config.Plain]]) -> Recipe:
     if data["data"] is None:
         raise ValueError("no data: name a built-in set such as digits, a folder of images, or a .npz or .npy file")
     recipe: Recipe = config.from_data(Recipe, data)
-    recipe.sample.check_levels(recipe.image_condition)  # before a stage is trained for it
+    recipe.check_sampling(recipe.sample)  # before a stage is trained for it
     return recipe
 
 

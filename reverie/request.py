@@ -18,6 +18,9 @@ from reverie.prompts import Asked, Prompt
 if TYPE_CHECKING:
     from reverie.recipe import Sampling
 
+CANDIDATE = 3
+"""Keeps the noise of further candidates for a sample apart from other noise of the same sample."""
+
 
 class Below(Protocol):
     """A model whose samples condition those of a request, such as the base of a cascade."""
@@ -61,6 +64,8 @@ class Request:
     """What each sample is asked to be that not all are, in a few words; none where they are all the same."""
     embedding: Tensor | None = None
     """(1 or B, E), for a stage below that is told one, in the place of what its prior would make."""
+    candidate: int = 0
+    """Which of several that are drawn for each sample, of which one will be kept; each has noise of its own."""
     below: tuple[Below, ...] = ()
     """What adds to the conditions of each sample as it is wanted, such as a small picture that is drawn for it."""
     remarks: tuple[str, ...] = ()
@@ -90,8 +95,8 @@ class Request:
     @property
     def keys(self) -> list[tuple[int, ...]]:
         """Of each sample's noise: others than those of the samples of a model below, which have the same numbers."""
-        above = (1,) * self.depth
-        return [(self.seed, self.start + i, *above) for i in range(len(self.labels))]
+        behind = (1,) * self.depth + ((CANDIDATE, self.candidate) if self.candidate else ())
+        return [(self.seed, self.start + i, *behind) for i in range(len(self.labels))]
 
     def told(self, sampling: Sampling, device: torch.device, rows: Sequence[Request] = ()) -> Request:
         """With what the models below make for these samples, if there are any, in their conditions.

@@ -68,9 +68,10 @@ def rows_at_once(shape: tuple[int, ...], batch: int, device: torch.device | str)
     """How many rows the network sees at a time.
 
     On a CPU, where larger batches are no faster, it is fixed by the places of an example, whatever its channels (8 for
-    images of 16x16 and more, 32 for latents of 7x7), so that no sample depends on the batch; a power of two, which
-    fills batches that are. Elsewhere it is the batch, which is never more than the next power of two of the samples
-    asked for: there a sample is the same for any start, and the same to rounding for another number of rows.
+    images of 16x16 and more, 32 for latents of 7x7), or by the numbers of a vector, so that no sample depends on the
+    batch; a power of two, which fills batches that are. Elsewhere it is the batch, which is never more than the
+    next power of two of the samples asked for: there a sample is the same for any start, and the same to rounding
+    for another number of rows.
     """
     if torch.device(device).type != "cpu":
         return batch

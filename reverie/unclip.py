@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 class Prior:
     """The stage `prior`: for each sample of a request an embedding of its own, drawn for what is asked.
 
-    Its samples are those that the stage draws by itself of the same seed, brought to the length of embeddings.
+    Its samples are those that the stage draws by itself of the same seed, brought to the length of embeddings; or of
+    `sampling.candidates` drawn for each, the first being these, the one nearest to the embedding of its text (Ramesh et
+    al., 2022, section 2.2, take 2).
 
     Attributes:
         run: the stage.
@@ -55,6 +57,16 @@ class Prior:
 
     def embeddings(self, asked: Request, device: torch.device) -> Tensor:
         """(B, E), for a request to the stage."""
+        texts = [prompt.text for prompt in prompts_of(asked)]
+        if self.sampling.candidates == 1 or not any(texts):
+            return self._drawn(asked, device)
+        several = [self._drawn(replace(asked, candidate=k), device) for k in range(self.sampling.candidates)]
+        wanted = self.run.joint.texts(texts)
+        near = torch.stack([F.cosine_similarity(each, wanted, dim=1) for each in several]).nan_to_num(-2)
+        chosen = near.argmax(0).where(~wanted.isnan().any(1), 0)  # the first, where there is no text to be near to
+        return torch.stack(several)[chosen, torch.arange(len(texts))]
+
+    def _drawn(self, asked: Request, device: torch.device) -> Tensor:
         made = self.run.space.decode(drawn(self.run, self.sampling, asked, device))
         return math.sqrt(made.shape[1]) * F.normalize(made, dim=1)
 

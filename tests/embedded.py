@@ -67,7 +67,8 @@ def embeddings(pair: Run, examples: Examples = SMALL) -> Examples:
 
 def prior_of(path: Path, pair: Run, *settings: str, examples: Examples = SMALL) -> Run:
     """A prior of the embeddings of a pair."""
-    return stirred(path, *PRIOR, *settings, examples=embeddings(pair, examples), needed={"pair": pair.path})
+    source = ("data.kind=embeddings", f"data.pair={pair.path}", "data.data.kind=digits")
+    return stirred(path, *PRIOR, *source, *settings, examples=embeddings(pair, examples), needed={"pair": pair.path})
 
 
 def unclip(path: Path, *settings: str, prior: bool = True, examples: Examples = SMALL) -> Run:

@@ -13,7 +13,8 @@ from helpers import close
 from staged import own_cache  # noqa: F401  # a fixture
 from toys import MLP
 
-from reverie.cascade import Base
+from reverie.cascade import SPOILING, Base
+from reverie.cli.below import with_below
 from reverie.conditioning import Cond
 from reverie.data import Digits
 from reverie.data.smaller import smaller
@@ -91,6 +92,46 @@ def test_how_the_prior_samples_is_its_own(run):
     assert torch.equal(made, unit(run.stage("prior").sample(3, prompt=TEXTS, seed=5, sampling=other)))
     changed = asked(run, TEXTS).told(replace(run.settings(), guidance=4.0), CPU).cond.vector
     assert torch.equal(changed, told(run, asked(run, TEXTS)).vector)
+
+
+def test_of_several_candidates_the_nearest_to_the_text_is_kept(run):
+    prior, joint = below(run), run.stage("prior").joint
+    wanted = asked(run, TEXTS)
+    of_texts = joint.texts(TEXTS)
+    near = []
+    for candidates in (1, 2, 5):
+        sampling = replace(prior.sampling, candidates=candidates)
+        made = replace(prior, sampling=sampling)(wanted, run.settings(), CPU).vector
+        near.append(F.cosine_similarity(made, of_texts, dim=1))
+        assert torch.equal(made[1], told(run, wanted).vector[1])  # nothing is nearer where there is no text
+        part = replace(prior, sampling=sampling)(wanted.part(1, 3), run.settings(), CPU).vector
+        assert torch.equal(part, made[1:])
+    one, two, five = (each[[0, 2]] for each in near)
+    assert bool((one <= two).all() and (two <= five).all() and (one < five).any())
+
+
+def test_candidates_are_of_a_prior_alone(run):
+    with pytest.raises(ValueError, match="name the stage"):
+        run.recipe.check_sampling(Sampling(candidates=2))
+    recipe = run.stage("prior").recipe
+    recipe.check_sampling(Sampling(candidates=2))
+    with pytest.raises(ValueError, match="name the stage"):  # told the embedding of a text, and drawing pictures
+        replace(recipe, data=Digits()).check_sampling(Sampling(candidates=2))
+    with pytest.raises(ValueError, match="at least 1"):
+        Sampling(candidates=0)
+
+
+def test_candidates_are_named_for_the_stage_that_draws_them(large):
+    with_below(large, ["base.prior.candidates=4"])
+    assert large.sampling_below["base.prior"].candidates == 4
+    with pytest.raises(ValueError, match="itself that draws"):
+        with_below(large.stage("base").stage("prior"), ["candidates=4"])
+
+
+def test_the_noise_of_candidates_is_their_own(run):
+    prior = [replace(asked(run.stage("prior")), candidate=k).keys[0] for k in range(3)]
+    above = asked(run).keys[0]
+    assert len({*prior, above, (*above, SPOILING), (*prior[0], SPOILING)}) == 6
 
 
 def test_the_noise_of_decoder_and_prior_and_of_what_enlarges_is_not_the_same(large):

@@ -1,7 +1,7 @@
 """What systems of several models bring, beside one model trained for as long: results/systems.json, docs/systems.md.
 
     python -m benchmarks.systems latent     # pixels and latents of Fashion-MNIST
-    python -m benchmarks.systems cascade    # emoji of 64x64: a cascade, with and without noise, and one model
+    python -m benchmarks.systems cascade    # emoji of 64x64: one model, a cascade, and one without augmentation
     python -m benchmarks.systems unclip     # the prior's embeddings of unseen captions beside two baselines; variations
     python -m benchmarks.systems guidance   # classifier-free and CLIP guidance of one model
     python -m benchmarks.systems report     # the page, of what the others wrote
@@ -31,7 +31,7 @@ def main() -> None:
         prog="python -m benchmarks.systems", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=[*PARTS, "report"])
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training of each side (default: %(default)g)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training, of each side (default: %(default)g)")
     parser.add_argument("-n", type=int, default=1000, help="samples or captions that are judged (default: %(default)d)")
     parser.add_argument("--folder", type=Path, default=Path("runs/systems"))
     parser.add_argument("--out", type=Path, default=RESULTS)

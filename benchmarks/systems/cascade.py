@@ -1,4 +1,4 @@
-"""Emoji of 64x64 pixels: a cascade, with and without noise on what it is told, and one model."""
+"""Emoji of 64x64 pixels: a cascade, with and without noise and blur on what it is told, and one model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = [
     *REST,
 ]
 BASE = ["net.kind=unet", "net.width=48", "net.multipliers=[1,2,2]", "net.blocks=1", "net.attention=8"]
-UPPER = ["net.kind=unet", "net.width=32", "net.multipliers=[1,2,4]", "net.blocks=[0,1,2]", "net.attention=8",
+UPPER = ["net.kind=unet", "net.width=16", "net.multipliers=[1,2,4]", "net.blocks=[0,1,2]", "net.attention=8",
          "image_condition.kind=low_resolution", "image_condition.factor=2"]  # fmt: skip
 NOISY = ["image_condition.noise=0.5", "image_condition.blur=0.6"]
 SINGLE = ["net.kind=unet", "net.width=32", "net.multipliers=[1,2,2,4]", "net.blocks=1", "net.attention=8"]
@@ -34,7 +34,7 @@ LEVELS = (0.0, 0.2)
 
 
 def measured(told: argparse.Namespace) -> dict[str, Any]:
-    """A base, and what enlarges with and without noise, for half the `minutes` each; one model for all of them."""
+    """A base, and what enlarges with and without augmentation, for half the `minutes` each; one model for all."""
     folder, seconds = told.folder / "cascade", 60 * told.minutes
     base = trained([*SMALL, *BASE], folder / "base", seconds / 2)
     noisy, plain = (
@@ -45,7 +45,7 @@ def measured(told: argparse.Namespace) -> dict[str, Any]:
     n = told.n
     sets = {f"cascade, told noise of level {level:g}": _drawn(noisy, n, level) for level in LEVELS}
     sets["cascade, base stopped at level 0.2"] = _drawn(noisy, n, 0.2, truncated=True)
-    sets["cascade trained without noise"] = _drawn(plain, n)
+    sets["cascade trained without noise and blur"] = _drawn(plain, n)
     sets["one model"] = _drawn(single, n)
     return {
         "minutes": told.minutes, "n": n, "steps": STEPS,
@@ -65,8 +65,8 @@ def page(found: dict[str, Any]) -> list[str]:
     return [
         f"Noto's emoji of 64x64, by category; {found['minutes']:g} minutes of two cores for each system: one model "
         f"({steps['single']} steps of 32), or a base of 32x32 ({steps['base']}) and what enlarges ({steps['noise']} "
-        f"with noise, {steps['plain']} without, on the same base), half of the time each. {found['n']:,} samples of "
-        f"{found['steps']} steps a stage, no guidance, in features of EfficientNet-Lite0.",
+        f"with noise and blur, {steps['plain']} without, on the same base), half of the time each. {found['n']:,} "
+        f"samples of {found['steps']} steps a stage, no guidance, in features of EfficientNet-Lite0.",
         "",
         *table(found["distances"]),
     ]

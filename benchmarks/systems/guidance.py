@@ -23,6 +23,8 @@ PAIR = ["data.kind=emoji", "kind=pair", "labels=false", "attributes=[]", "text.k
         "train.lr=1e-3", "train.warmup=100", "train.decay=cosine", "train.precision=bf16"]  # fmt: skip
 FREE, CLIP = (2.0, 3.0, 5.0), (5.0, 15.0, 45.0)
 STEPS = 20
+UNASKED = ("style as asked",)
+"""What the captions say nothing of."""
 """Classifier-free guidance evaluates the network twice a step; CLIP guidance once, and the pair and its gradient."""
 
 
@@ -59,7 +61,7 @@ def measured(told: argparse.Namespace) -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> list[str]:
     """The table, and what it says."""
-    names = [name for name in found["judged"][0] if name not in ("what", "spread")]
+    names = [name for name in found["judged"][0] if name not in ("what", "spread", *UNASKED)]
     pair = found["training"]["pair"]
     made = [
         f"The emoji model of the package, {found['steps']} steps, {found['captions']} captions that neither it nor "

@@ -44,7 +44,8 @@ class ConvolutionalConfig(AutoencoderConfig):
     straight: bool = True
     """Whether a linear map of each patch of f values a side is added to what leaves the encoder, and one of each vector
     of latents to what leaves the decoder: what is lost then falls faster from the first steps on (as with the shortcuts
-    of Chen et al., 2025, DC-AE, section 3.2, which have no weights)."""
+    of Chen et al., 2025, DC-AE, section 3.2, which have no weights). With Z no less than the numbers of a patch, these
+    two alone may lose nothing."""
     halved: tuple[bool, ...] = ()
     """Which axes of space have half the size in the next level, such as [false, true, true] for short videos; all."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from reverie import config
-from reverie.cli.sampling import leads_away, settings_of
+from reverie.cli.sampling import leads_away, named, settings_of
 
 if TYPE_CHECKING:
     from reverie.config import Plain
@@ -25,6 +25,11 @@ def with_below(run: Run, words: Sequence[str]) -> list[str]:
         path, stage, setting = _parted(run, word)
         of.setdefault(path, (stage, []))[1].append(setting)
     _, own = of.pop("", (run, []))
+    if named(own, "candidates"):
+        raise ValueError(
+            f"candidates are chosen among by the run that is told one of them, and it is {run.path} itself that draws "
+            f"here: name its stage, as prior.candidates or base.prior.candidates, or leave it out"
+        )
     run.sampling_below = {path: settings_of(stage, told, None, None, None, None) for path, (stage, told) in of.items()}
     return own
 

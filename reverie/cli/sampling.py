@@ -74,7 +74,7 @@ def _check_small(run: Run, settings: Sampling, words: Sequence[str]) -> None:
             f"augmentation and truncated are of small pictures that the stage base of a cascade draws, and {run.path} "
             f"has no such stage; leave them out"
         )
-    settings.check_levels(run.recipe.image_condition)
+    run.recipe.check_sampling(settings)
 
 
 def enlarges(run: Run) -> bool:

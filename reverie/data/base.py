@@ -207,6 +207,22 @@ def joined(group: np.ndarray, related: np.ndarray | None) -> np.ndarray:
     return leader[number].astype(np.int64)
 
 
+def one_of_each(examples: Examples, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Of rows that show the same thing, or are the same, one that is chosen by chance; in an order of chance.
+
+    What is counted over them is counted over independent examples.
+
+    Args:
+        examples: all of them.
+        rows: (R,) of theirs.
+        seed: of the choice.
+    """
+    random = np.random.Generator(np.random.Philox(seed))
+    shuffled = random.permutation(rows)
+    group = joined(groups(examples.items), examples.related)[shuffled]
+    return random.permutation(shuffled[np.unique(group, return_index=True)[1]])
+
+
 def split(examples: Examples, validation: float, seed: int) -> Split:
     """Keep a share of the examples for validation, the same share for the same data and seed.
 

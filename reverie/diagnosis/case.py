@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reverie.cascade import Base
 from reverie.data import Examples, Split
+from reverie.data.base import one_of_each
 from reverie.diagnosis.ceiling import Ceiling, ceiling
 from reverie.diagnosis.distances import Ruler
 from reverie.diagnosis.found import Found, Unmeasured
@@ -128,10 +129,11 @@ class Case:
         That is the embedding of the image whose caption is the nearest of those trained on, and the mean of all.
 
         Args:
-            most: captions, of those that are held out.
+            most: captions, of those that are held out, no two of related examples.
         """
         run, items = self.run, torch.from_numpy(np.array(self.examples.items))
-        rows = np.array([i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]][:most])
+        told = [i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]]
+        rows = one_of_each(self.examples, np.array(told, dtype=int), self.seed)[:most]
         train = np.array([i for i in self._split.train if self.examples.texts[i]])
         if len(rows) < LEAST or len(train) < LEAST:
             raise Unmeasured(f"it takes {LEAST} captions at least, held out and trained on")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from reverie.data import Examples, groups, split
+from reverie.data.base import one_of_each
 
 
 def examples(rows, labels=None, **more):
@@ -82,3 +83,16 @@ def test_share_out_of_range_is_refused(validation):
 def test_too_few_distinct_examples_are_refused(rows):
     with pytest.raises(ValueError, match="two distinct examples"):
         split(examples(rows), 0.5, 0)
+
+
+def test_one_of_each_takes_no_two_that_show_the_same_and_each_by_chance():
+    items = np.arange(9, dtype=np.float32)[:, None].copy()
+    items[7] = items[6]  # the same bytes
+    examples = Examples(items, related=np.array([4, 4, 4, 0, 0, 1, 2, 3, 5]))
+    rows, kinds = np.array([0, 1, 2, 4, 5, 6, 7, 8]), [{0, 1, 2}, {4}, {5}, {6, 7}, {8}]
+    found = [one_of_each(examples, rows, seed) for seed in range(40)]
+    for each in found:
+        assert sorted(sum(bool({row} & kind) for row in each.tolist()) for kind in kinds) == [1] * 5
+    assert {row for each in found for row in each.tolist()} == set(rows.tolist())
+    assert len({each[0] for each in found}) > 5  # in no order of theirs
+    assert np.array_equal(one_of_each(examples, rows, 3), found[3])
