@@ -39,7 +39,7 @@ def trained(words: list[str], folder: Path, seconds: float, needed: dict[str, Pa
     asked = {"words": words, "asked": seconds}
     if (folder / TOOK).is_file():
         found = json.loads((folder / TOOK).read_text())
-        if {key: found[key] for key in asked} != asked:
+        if {key: found.get(key) for key in asked} != asked:
             raise ValueError(f"{folder} was asked for otherwise, {found}; remove it, or name another --folder")
         return load(folder)
     shutil.rmtree(folder, ignore_errors=True)  # what was stopped

@@ -28,7 +28,7 @@ PAIR = [*DATA, "kind=pair", *NET, *REST, "train.lr=2e-3", "train.precision=bf16"
         "loss.times.kind=uniform", "loss.times.high=0.2"]  # fmt: skip
 PRIOR = [*READS, "embedding=text", "net.kind=transformer", "net.depth=4", "parameterization.kind=x0",
          "loss.notation=x0", *REST, "train.batch=64", "train.lr=1e-3", "train.precision=bf16",
-         "net.dropout=0.1", "sample.guidance=1", f"sample.candidates={CANDIDATES}"]  # fmt: skip
+         "net.dropout=0.1", "sample.guidance=2", f"sample.candidates={CANDIDATES}"]  # fmt: skip
 DECODER = [*DATA, "embedding=image", *WIDE, *REST, "train.lr=2e-3", "train.precision=bf16", "train.batch=32",
            "sample.guidance=2"]  # fmt: skip
 PICTURES, EACH = 150, 4
