@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from reverie.cli.below import with_below
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.naming import place_of
 from reverie.cli.notes import entry, width
@@ -127,7 +128,8 @@ def _of_run(
             f"{run.path} is a run, which brings its own training examples; given {' and '.join(others)} besides: name "
             "held-out examples alone, or to audit samples write reverie audit SAMPLES TRAINING HELD_OUT"
         )
-    sampling = settings_of(run, [word for word in words if word not in others], None, None, steps, guidance)
+    own = with_below(run, [word for word in words if word not in others])
+    sampling = settings_of(run, own, None, None, steps, guidance)
     held_out = others_of_run(run, others[0]) if others else None
     return audit_run(run, settings, sampling, hands, held_out)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from reverie import config
+from reverie.cli.below import told_below, with_below
 from reverie.cli.editing import METHOD, Asked, source_of, typed, way_of
 from reverie.cli.endings import ending_with
 from reverie.cli.naming import finer, place_of
@@ -39,7 +40,8 @@ out, nothing is asked.
 
 What is written is a sheet of the given and the results, or by the ending of --out as for reverie sample: a folder (no
 ending) single PNGs, .npz or .npy arrays, .gif or .webp an animation of --to. Pictures carry the settings and seeds they
-were made with. Finer settings are given as key=value, those of a method as method.times=5.
+were made with. Finer settings are given as key=value, those of a method as method.times=5, of a stage as
+base.guidance=3.
 
 Examples:
 
@@ -179,6 +181,7 @@ def edit(
     source = source_of(opened, picture, resize)
     asked = Asked(mask, tuple(box or ()), outpaint, strength, invert, to, operator, measure, noise, method, vary)
     settings_words, method_words = _parted(words or [])
+    settings_words = with_below(opened, settings_words)
     if (from_label and not invert) or (from_prompt and not (invert or vary)):
         raise ValueError(
             "--from-label and --from-prompt say what is in the picture, for --invert (or --vary); give that too"
@@ -218,6 +221,7 @@ def edit(
         "seed": seed,
         "n": count,
         "sampling": config.to_data(settings),
+        **told_below(opened),
     }
     began = time.perf_counter()
     with _progress(opened):

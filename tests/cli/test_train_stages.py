@@ -341,7 +341,7 @@ def test_words_that_do_not_fit(trained_plans, tmp_path, words, sentence):
 
 def test_words_for_a_base_that_there_is_not(trained_plans):
     run = trained_plans["latent"][0]
-    for verb in ("sample", "evaluate"):
+    for verb in ("sample", "evaluate", "audit"):
         said = cli(verb, run, "base.guidance=3", "-n", 2).sentence
         assert said == f"base.guidance=3 is of the stage base of a cascade, and {run} has no such stage"
 

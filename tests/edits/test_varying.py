@@ -13,6 +13,7 @@ from helpers import close
 from PIL import Image
 from toys import MLP, cli
 
+from reverie import config
 from reverie.brownian import paths
 from reverie.denoiser import Denoiser
 from reverie.edits import Vary, Wish, drawing, edit
@@ -21,6 +22,7 @@ from reverie.edits.scene import Scene
 from reverie.edits.varying import TURN, decoder
 from reverie.joint import spherical
 from reverie.pictures import read_metadata
+from reverie.runs import load
 from reverie.synthesis import synthesize
 from reverie.unclip import Prior, differed
 
@@ -264,13 +266,7 @@ def test_a_run_that_is_told_no_embedding(run, folder):
         ):
             edit(other, Vary(picture(run)), n=2)
     with pytest.raises(ValueError, match="train one with the recipe unclip, or take --strength"):
-        edit(load_of(folder / "free"), Vary(picture(run)), n=2)
-
-
-def load_of(path):
-    from reverie.runs import load
-
-    return load(path)
+        edit(load(folder / "free"), Vary(picture(run)), n=2)
 
 
 # -------------------------------------------------------------------------------- the command line
@@ -313,6 +309,15 @@ def test_a_text_that_is_not_turned_to_is_told_besides(large, files):
     assert not torch.equal(made, arrays(*words))
 
 
+def test_words_for_a_stage_change_how_it_draws(large, files):
+    words = (large.path, "one.png", "--vary", "-n", 2, "--seed", 5, *QUICK)
+    made = arrays(*words, "base.grid.steps=4", "base.guidance=3")
+    assert not torch.equal(made, arrays(*words))
+    again = load(large.path)
+    again.sampling_below = {"base": again.stage("base").settings(steps=4, guidance=3.0)}
+    assert torch.equal(made, edit(again, way(again), n=2, seed=5, sampling=quick(again)))
+
+
 def test_a_sheet_and_an_animation_tell_how_they_were_made(large, files):
     words = ("edit", large.path, "one.png", "--vary", "--to", "two.png", *QUICK)
     shown = cli(*words, "-n", 3)
@@ -321,6 +326,7 @@ def test_a_sheet_and_an_animation_tell_how_they_were_made(large, files):
     (path,) = (large.path / "edits").glob("one-vary-*two*-seed0-n3*.png")
     told = read_metadata(path)
     assert told["edit"] == {"way": "vary", "to": "two.png", "vary": True}
+    assert told["base"]["grid"] == config.to_data(large.stage("base").settings().grid)
     assert cli(*words, "-n", 3, "--out", "a.gif").code == 0
     with Image.open("a.gif") as gif:
         assert gif.n_frames >= 3
