@@ -17,8 +17,8 @@ from reverie.edits import Vary, Wish, edit
 from reverie.grids import Angle
 from reverie.runs import Run, load
 
-CANDIDATES, STEPS = 2, 16
-"""Embeddings that the prior draws for each caption, and steps of its sampler."""
+CANDIDATES, GUIDANCE, STEPS = 2, 2, 16
+"""Of the prior: embeddings that it draws for each caption, scale of guidance, steps of its sampler."""
 READS = ["labels=false", "attributes=[]", "text.kind=minilm"]
 DATA = ["data.kind=emoji", *READS]
 NET = ["net.kind=unet", "net.width=16", "net.multipliers=[1,2,4]", "net.blocks=1", "net.attention=8"]
@@ -28,7 +28,8 @@ PAIR = [*DATA, "kind=pair", *NET, *REST, "train.lr=2e-3", "train.precision=bf16"
         "loss.times.kind=uniform", "loss.times.high=0.2"]  # fmt: skip
 PRIOR = [*READS, "embedding=text", "net.kind=transformer", "net.depth=4", "parameterization.kind=x0",
          "loss.notation=x0", *REST, "train.batch=64", "train.lr=1e-3", "train.precision=bf16",
-         "net.dropout=0.1", "sample.guidance=2", f"sample.candidates={CANDIDATES}"]  # fmt: skip
+         "net.dropout=0.1", f"sample.guidance={GUIDANCE}",
+         f"sample.candidates={CANDIDATES}"]  # fmt: skip
 DECODER = [*DATA, "embedding=image", *WIDE, *REST, "train.lr=2e-3", "train.precision=bf16", "train.batch=32",
            "sample.guidance=2"]  # fmt: skip
 PICTURES, EACH = 150, 4
@@ -99,7 +100,8 @@ def page(found: dict[str, Any]) -> list[str]:
     steps = ", ".join(f"{name} {told['steps']:,} steps" for name, told in training.items())
     return [
         f"Emoji of 32x32 in three styles with captions, {found['minutes']:g} minutes of two cores in all ({steps}). "
-        f"The prior with {STEPS} steps on {found['prior']['n']} held-out captions of different emoji:",
+        f"The prior with {STEPS} steps and guidance {GUIDANCE} on {found['prior']['n']} held-out captions of different "
+        "emoji:",
         "",
         "| embedding | cosine to that of the picture | the prior's less this |",
         "|---|---|---|",
