@@ -1,12 +1,15 @@
 """The prior of a run, put to the question."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from embedded import embeddings, unclip
+from embedded import captioned, embeddings, unclip
 from torch import nn
 
-from reverie.diagnosis import Case, diagnoses
+from reverie.data.smaller import smaller
+from reverie.diagnosis import Case, case, diagnoses
 from reverie.diagnosis.case import PRIOR
 from reverie.prediction import Prediction
 from reverie.runs import load
@@ -42,3 +45,29 @@ def test_a_prior_that_says_the_mean_is_as_good_as_the_mean_and_at_fault(run):
     assert abs(found.over_mean[0]) < 1e-3
     assert found.faulty
     assert abs(found.prior[0] - found.mean[0]) < 1e-3
+
+
+def test_what_a_prior_is_compared_with(run, monkeypatch):
+    """Held-out captions, no two of related pictures, and for each the picture of the nearest caption in training."""
+    prior, seen = load(run.path / "prior"), []
+    pictures = smaller(captioned(160), 2)
+    examples = replace(embeddings(prior.stage("pair"), pictures), related=np.arange(160) // 2)
+    split = prior.recipe.data.split(examples, prior.recipe.train.validation, prior.recipe.train.seed)
+    cosines = case.cosines
+    monkeypatch.setattr(case, "cosines", lambda *of: (seen.append(of), cosines(*of))[1])
+    assert Case(prior, examples).prior(5).n == 5
+    assert Case(prior, examples).prior().n > 5
+
+    _, true, nearest, mean = seen[-1]
+    items = torch.from_numpy(np.array(examples.items))
+    rows = [int((items - one).norm(dim=1).argmin()) for one in true]
+    assert all(torch.equal(items[row], one) for row, one in zip(rows, true, strict=True))
+    assert set(rows) <= set(split.validation.tolist())
+    assert len({row // 2 for row in rows}) == len(rows)
+    train = [row for row in split.train.tolist() if examples.texts[row]]
+    texts = prior.joint.texts([examples.texts[row] for row in train])
+    for row, one in zip(rows, nearest, strict=True):
+        near = (prior.joint.texts([examples.texts[row]]) @ texts.T)[0]
+        found = [k for k, other in enumerate(train) if torch.equal(items[other], one)]
+        assert max(float(near[k]) for k in found) >= float(near.max()) - 1e-4
+    assert torch.equal(mean, items[split.train].mean(0))
