@@ -14,7 +14,7 @@ from reverie.runs import Run
 
 STEPS = 20
 OF = ["styles=noto", "size=64"]
-TOLD = ["captions=false", 'attributes=["category"]', "labels=false", "sample.guidance=1"]
+TOLD = ["captions=false", "attributes=[]", "labels=false"]
 REST = ["train.batch=32", "train.lr=1e-3", "train.warmup=100", "train.decay=cosine", "train.precision=bf16"]
 LARGE = ["data.kind=emoji", *(f"data.{word}" for word in OF), *TOLD, *REST]
 SMALL = [
@@ -63,10 +63,10 @@ def page(found: dict[str, Any]) -> list[str]:
     """The table, and what it says."""
     steps = {name: f"{told['steps']:,}" for name, told in found["training"].items()}
     return [
-        f"Noto's emoji of 64x64, by category; {found['minutes']:g} minutes of two cores for each system: one model "
+        f"Noto's emoji of 64x64, told nothing; {found['minutes']:g} minutes of two cores for each system: one model "
         f"({steps['single']} steps of 32), or a base of 32x32 ({steps['base']}) and what enlarges ({steps['noise']} "
         f"with noise and blur, {steps['plain']} without, on the same base), half of the time each. {found['n']:,} "
-        f"samples of {found['steps']} steps a stage, no guidance, in features of EfficientNet-Lite0.",
+        f"samples of {found['steps']} steps a stage, in features of EfficientNet-Lite0.",
         "",
         *table(found["distances"]),
     ]
