@@ -1,6 +1,6 @@
 """What systems of several models bring, beside one model trained for as long: results/systems.json, docs/systems.md.
 
-    python -m benchmarks.systems latent     # pixels and latents of Fashion-MNIST
+    python -m benchmarks.systems latent     # pixels and latents of Fashion-MNIST; latent_emoji: of emoji of 32x32
     python -m benchmarks.systems cascade    # emoji of 64x64: one model, a cascade, and one without augmentation
     python -m benchmarks.systems unclip     # the prior's embeddings of unseen captions beside two baselines; variations
     python -m benchmarks.systems guidance   # classifier-free and CLIP guidance of one model
@@ -21,7 +21,13 @@ from benchmarks.systems import cascade, guidance, latent, unclip
 from reverie.files import write_text
 
 RESULTS, DOC = ROOT / "benchmarks" / "results" / "systems.json", ROOT / "docs" / "systems.md"
-PARTS = {"latent": latent, "cascade": cascade, "unclip": unclip, "guidance": guidance}
+PARTS = {
+    "latent": latent.FASHION,
+    "latent_emoji": latent.EMOJI,
+    "cascade": cascade,
+    "unclip": unclip,
+    "guidance": guidance,
+}
 LIBRARIES = ("torch", "efficientnet-lite-pytorch")
 
 
