@@ -16,8 +16,8 @@ STEPS, AT_ONCE = 20, 64
 """Of a sample, and samples that are timed together."""
 REST = ["train.warmup=100", "train.decay=cosine", "train.precision=bf16"]
 PIXELS = ["net.kind=unet", "net.width=32", "net.multipliers=[1,2,2]", "net.blocks=1"]
-LATENTS = ["net.kind=unet", "net.width=48", "net.multipliers=[1,2,2]", "net.blocks=1", "train.batch=64",
-           "train.lr=2e-3"]  # fmt: skip
+LATENTS = ["net.kind=unet", "net.width=48", "net.multipliers=[1,2,2]", "net.blocks=1", "net.attention=0",
+           "train.batch=64", "train.lr=2e-3"]  # fmt: skip
 ENCODER = ["autoencoder.kind=kl", "autoencoder.width=16", "autoencoder.multipliers=[1,2,4]", "autoencoder.blocks=1",
            "autoencoder.channels=8", "autoencoder.attention=false", "loss.kl=0.02", "train.batch=32",
            "train.lr=2e-3"]  # fmt: skip
