@@ -100,8 +100,8 @@ def page(found: dict[str, Any]) -> list[str]:
     steps = ", ".join(f"{name} {told['steps']:,} steps" for name, told in training.items())
     return [
         f"Emoji of 32x32 in three styles with captions, {found['minutes']:g} minutes of two cores in all ({steps}). "
-        f"The prior with {STEPS} steps and guidance {GUIDANCE} on {found['prior']['n']} held-out captions of different "
-        "emoji:",
+        f"The prior with {STEPS} steps and guidance {GUIDANCE} on the held-out pictures of "
+        f"{found['prior']['n']} emoji, each emoji counted once:",
         "",
         "| embedding | cosine to that of the picture | the prior's less this |",
         "|---|---|---|",

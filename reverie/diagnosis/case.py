@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from reverie.cascade import Base
-from reverie.data import Examples, Split
-from reverie.data.base import one_of_each
+from reverie.data import Examples, Split, groups
+from reverie.data.base import joined
 from reverie.diagnosis.ceiling import Ceiling, ceiling
 from reverie.diagnosis.distances import Ruler
 from reverie.diagnosis.found import Found, Unmeasured
@@ -129,20 +129,21 @@ class Case:
         That is the embedding of the image whose caption is the nearest of those trained on, and the mean of all.
 
         Args:
-            most: captions, of those that are held out, no two of related examples.
+            most: captions, of those that are held out.
         """
         run, items = self.run, torch.from_numpy(np.array(self.examples.items))
         told = [i for i in self._rows(len(self._split.validation)) if self.examples.texts[i]]
-        rows = one_of_each(self.examples, np.array(told, dtype=int), self.seed)[:most]
+        rows = chosen(np.array(told, dtype=int), most, self.seed)[0]
         train = np.array([i for i in self._split.train if self.examples.texts[i]])
-        if len(rows) < LEAST or len(train) < LEAST:
+        group = joined(groups(self.examples.items), self.examples.related)[rows]
+        if len(np.unique(group)) < LEAST or len(train) < LEAST:
             raise Unmeasured(f"it takes {LEAST} captions at least, held out and trained on")
         texts = [self.examples.texts[i] for i in rows]
         asked = replace(run.request([Prompt(text=text) for text in texts]), seed=self.seed)
         made = Prior(run, _few(run.recipe.sample, run.schedule, STEPS)).embeddings(asked, self.device)
         known = run.joint.texts([self.examples.texts[i] for i in train])
         nearest = train[(run.joint.texts(texts) @ known.T).argmax(1).numpy()]
-        return cosines(made, items[rows], items[nearest], items[self._split.train].mean(0))
+        return cosines(made, items[rows], items[nearest], items[self._split.train].mean(0), torch.from_numpy(group))
 
     # -------------------------------------------------------------------------------- examples
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,9 +22,10 @@ Estimate = tuple[float, float]
 
 @dataclass(frozen=True)
 class PriorFound(Found):
-    """Mean cosines to the true embeddings of N examples, and differences example by example."""
+    """Mean cosines to the true embeddings of N groups of examples, and differences example by example."""
 
     n: int
+    """N; examples that show the same thing are one group, for they err together."""
     prior: Estimate
     """Of what the prior predicts."""
     nearest: Estimate
@@ -75,7 +77,7 @@ def _surely(difference: Estimate) -> bool:
     return value > SURE * error
 
 
-def cosines(predicted: Tensor, true: Tensor, nearest: Tensor, mean: Tensor) -> PriorFound:
+def cosines(predicted: Tensor, true: Tensor, nearest: Tensor, mean: Tensor, group: Tensor | None = None) -> PriorFound:
     """Cosines of three guesses to true embeddings, and what the first has over the others.
 
         cos(a, b) = a.b / (|a| |b|);    difference_i = cos(predicted_i, true_i) - cos(other_i, true_i)
@@ -85,9 +87,10 @@ def cosines(predicted: Tensor, true: Tensor, nearest: Tensor, mean: Tensor) -> P
         true: (N, E), of the pictures.
         nearest: (N, E), the best there is without a model.
         mean: (E,), of training pictures.
+        group: (N,) whole numbers; the mean over examples of one number is one value. None: all are others.
 
     Raises:
-        ValueError: fewer than 2 examples, or arguments of other shapes.
+        ValueError: fewer than 2 examples or groups, or arguments of other shapes.
     """
     if predicted.ndim != 2 or len(predicted) < 2:
         raise ValueError(f"embeddings of at least 2 examples are compared, (N, E); given {tuple(predicted.shape)}")
@@ -98,6 +101,13 @@ def cosines(predicted: Tensor, true: Tensor, nearest: Tensor, mean: Tensor) -> P
     ):
         if given.shape != wanted:
             raise ValueError(f"{name} must be of {tuple(wanted)}, as predicted is; given {tuple(given.shape)}")
-    true = true.double()
+    true, group = true.double(), torch.arange(len(true)) if group is None else group
+    if len(group) != len(true):
+        raise ValueError(f"group must be of {len(true)}, as predicted is; given {len(group)}")
+    member = F.one_hot(group.unique(return_inverse=True)[1]).double().T  # (groups, N)
+    if len(member) < 2:
+        raise ValueError(f"embeddings of at least 2 groups of examples are compared; given {len(member)}")
+    member /= member.sum(1, keepdim=True)
     own, near, middle = (F.cosine_similarity(guess.double(), true, dim=1) for guess in (predicted, nearest, mean[None]))
-    return PriorFound(len(true), *map(mean_and_error, (own, near, middle, own - near, own - middle)))
+    values = (member @ each for each in (own, near, middle, own - near, own - middle))
+    return PriorFound(len(member), *map(mean_and_error, values))

@@ -35,6 +35,21 @@ def test_by_hand():
     assert found.n == 3
 
 
+def test_a_group_is_one_value():
+    true, mean = turned(0, 30, 90, 0), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    guesses = turned(10, 30, 70, 60), true, turned(60, 60, 60, 60), mean
+    found = cosines(*guesses, torch.tensor([5, 2, 2, 7]))
+    own = [cos(10), (cos(0) + cos(20)) / 2, cos(60)]
+    average = sum(own) / 3
+    error = math.sqrt(sum((v - average) ** 2 for v in own) / 2 / 3)
+    assert found.prior == pytest.approx((average, error), abs=1e-12)
+    assert found.n == 3
+    assert cosines(*guesses, torch.tensor([3, 1, 0, 2])).prior == pytest.approx(cosines(*guesses).prior)
+    for group, message in (([1, 1, 1, 1], "at least 2 groups"), ([1, 2, 3], "group must be of 4")):
+        with pytest.raises(ValueError, match=message):
+            cosines(*guesses, torch.tensor(group))
+
+
 def test_differences_are_of_pairs():
     """What all three guesses share by example does not widen the error of a difference."""
     g = torch.Generator().manual_seed(0)
