@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -42,8 +43,18 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             return "–"
         return f"{times * value:.{digits}f}" + (f" ± {times * error:.{digits}f}" if error else "")
 
-    made = ["| | FID | KID x 1000 |", "|---|---|---|"]
-    return made + [f"| {row['what']} | {told(row, 'fid', 1)} | {told(row, 'kid', 1, 1000)} |" for row in rows]
+    columns = [each for each in (("fid", "FID", 1), ("kid", "KID x 1000", 1000)) if any(each[0] in row for row in rows)]
+    made = [f"| | {' | '.join(title for _, title, _ in columns)} |", "|---|" + "---|" * len(columns)]
+    return made + [
+        f"| {row['what']} | {' | '.join(told(row, name, 1, times) for name, _, times in columns)} |" for row in rows
+    ]
+
+
+def less(rows: list[dict[str, Any]], one: str, other: str) -> str:
+    """By how much the KID x 1000 of `one` is less than that of `other`, with its error."""
+    a, b = (next(row for row in rows if row["what"] == what) for what in (one, other))
+    error = math.hypot(a["kid_error"], b["kid_error"])
+    return f"{1000 * (b['kid'] - a['kid']):.0f} ± {1000 * error:.0f}"
 
 
 def features_of(items: np.ndarray) -> np.ndarray:

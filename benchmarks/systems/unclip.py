@@ -77,7 +77,7 @@ def _variations(decoder: Run) -> dict[str, Any]:
     )
     rows = one_of_each(examples, split.validation, 0)[:PICTURES]
     made = np.concatenate([
-        edit(decoder, Vary(torch.from_numpy(examples.items[row : row + 1])), Wish(), EACH).numpy() for row in rows
+        edit(decoder, Vary(torch.from_numpy(examples.items[[row]])), Wish(), EACH).numpy() for row in rows
     ])  # fmt: skip
     said, of_real = judge.predict(features_of(made)), judge.predict(features_of(examples.items[rows]))
     true = category[rows]
