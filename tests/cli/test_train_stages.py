@@ -165,7 +165,7 @@ def test_an_autoencoder_trained_before_is_the_same_as_one_trained_on_the_way(tra
     ("word", "sentence"),
     [
         ("train.steps=14", "train.steps is 12 there and 14 here"),
-        ("loss.kl=0.5", "loss.kl is 0.01 there and 0.5 here"),
+        ("loss.kl=0.5", "loss.kl is 0.02 there and 0.5 here"),
         ("autoencoder.channels=2", "autoencoder.channels is 3 there and 2 here"),
     ],
 )
@@ -196,7 +196,7 @@ def test_a_run_goes_on_with_what_it_has_learned_with(plan, monkeypatch):
 def test_nor_by_commands_of_its_own(plan):
     run = plan("latent")
     stage, before = run / "autoencoder", hashes(run)
-    further = ("train", "digits", *AUTOENCODER, *SHORT, "train.steps=14", "--out", stage)
+    further = ("train", "digits", *AUTOENCODER, *SHORT, "loss.kl=0.02", "train.steps=14", "--out", stage)
     for words in (further, ("ema", stage)):
         said = cli(*words).sentence
         assert f"{stage} is the autoencoder that {run} has learned with" in said
@@ -355,7 +355,7 @@ def test_words_for_a_base_that_there_is_not(trained_plans):
         (("digits", "stages.base.train.steps=3"), "stages.base is of no use to this recipe"),
         (("latent_diffusion", "digits", "stages.other.train.steps=3"), "there is no stage 'other'"),
         (("latent_diffusion", "digits", "stages.autoencoder.train.step=3"), "stages.autoencoder: "),
-        (("latent_diffusion", "digits", "stages.autoencoder.kind=denoiser"), "is a run of kind=autoencoder"),
+        (("digits", "space.kind=latent", "stages.autoencoder.kind=denoiser"), "is a run of kind=autoencoder"),
         (("latent_diffusion", "digits", "stages.autoencoder=nowhere"), "nowhere is not a run folder"),
         (("digits", "space.kind=latent"), "needs the stage autoencoder"),
         (("cascade", "digits", "stages.base=nowhere"), "nowhere is not a run folder"),
