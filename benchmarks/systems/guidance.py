@@ -19,8 +19,8 @@ from reverie.recipe import Sampling
 
 MODEL = "emoji"
 PAIR = ["data.kind=emoji", "kind=pair", "labels=false", "attributes=[]", "text.kind=minilm", "net.kind=unet",
-        "net.width=32", "net.multipliers=[1,2,4]", "net.blocks=1", "net.attention=8", "train.batch=128",
-        "train.lr=1e-3", "train.warmup=100", "train.decay=cosine", "train.precision=bf16"]  # fmt: skip
+        "net.width=16", "net.multipliers=[1,2,4]", "net.blocks=1", "net.attention=8", "train.batch=64",
+        "train.lr=2e-3", "train.warmup=100", "train.decay=cosine", "train.precision=bf16"]  # fmt: skip
 FREE, CLIP = (2.0, 3.0, 5.0), (5.0, 15.0, 45.0)
 STEPS = 20
 UNASKED = ("style as asked",)
