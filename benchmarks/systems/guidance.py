@@ -68,7 +68,7 @@ def page(found: dict[str, Any]) -> list[str]:
         f"the pair ({pair['steps']:,} steps in {pair['seconds'] / 60:.1f} min) has seen, judged by what has seen "
         f"neither ([emoji](emoji.md)). Spread: the mean standard deviation of a pixel over that of real pictures.",
         "",
-        f"| guidance | {' | '.join(names)} | spread |",
+        f"| guidance | {' | '.join(name.replace('as asked', 'of the caption') for name in names)} | spread |",
         "|---|" + "---|" * (len(names) + 1),
     ]
     for row in found["judged"]:
