@@ -23,9 +23,9 @@ PAIR = ["data.kind=emoji", "kind=pair", "labels=false", "attributes=[]", "text.k
         "train.lr=2e-3", "train.warmup=100", "train.decay=cosine", "train.precision=bf16"]  # fmt: skip
 FREE, CLIP = (2.0, 3.0, 5.0), (5.0, 15.0, 45.0)
 STEPS = 20
+"""Classifier-free guidance evaluates the network twice a step; CLIP guidance once, and the pair and its gradient."""
 UNASKED = ("style as asked",)
 """What the captions say nothing of."""
-"""Classifier-free guidance evaluates the network twice a step; CLIP guidance once, and the pair and its gradient."""
 
 
 def measured(told: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def with_below(run: Run, words: Sequence[str]) -> list[str]:
         path, stage, setting = _parted(run, word)
         of.setdefault(path, (stage, []))[1].append(setting)
     _, own = of.pop("", (run, []))
-    if any(named([word], "candidates") and word.partition("=")[2] != "1" for word in own):
+    usual = str(run.recipe.sample.candidates)  # which is among the words that a sample is drawn again by
+    if any(named([word], "candidates") and word.partition("=")[2] != usual for word in own):
         raise ValueError(
             f"candidates are chosen among by the run that is told one of them, and it is {run.path} itself that draws "
             f"here: name its stage, as prior.candidates or base.prior.candidates, or leave it out"
