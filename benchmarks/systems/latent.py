@@ -21,7 +21,7 @@ LATENTS = ["net.kind=unet", "net.width=48", "net.multipliers=[1,2,2]", "net.bloc
 ENCODER = ["autoencoder.kind=kl", "autoencoder.width=16", "autoencoder.multipliers=[1,2,4]", "autoencoder.blocks=1",
            "autoencoder.channels=8", "autoencoder.attention=false", "loss.kl=0.02", "train.batch=32",
            "train.lr=2e-3"]  # fmt: skip
-SHARE = 0.35
+SHARE = 0.4
 """Of the time of latents, for the autoencoder."""
 
 
