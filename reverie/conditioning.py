@@ -69,6 +69,10 @@ class Conditions:
     """Whether the image is told where all else is hidden, too: without a small picture there is nothing to enlarge."""
     level: bool = False
     """Whether there is a `level`."""
+    until: bool = False
+    """Whether there is an `until`: the network knows where its step ends."""
+    scale: bool = False
+    """Whether there is a `scale`: the network does by itself what guidance of that scale did."""
 
     def __post_init__(self) -> None:
         for name in ("classes", "vector", "tokens", "pooled", "image"):
@@ -108,6 +112,11 @@ class Cond:
     """(B,), the amount of noise put on `image` or `vector`."""
     estimate: Tensor | None = None
     """(B, ...), what x0 was last thought to be, for networks that condition on it; nothing is told by it."""
+    until: Tensor | None = None
+    """(B,), the time that the step at hand leads to, as a denoiser is told it; a network is told its label. A network
+    that reads it is asked about x itself, a step of no length, where it is not given."""
+    scale: Tensor | None = None
+    """(B,), of guidance, for a network that has learned to be guided; 1, which is none, where it is not given."""
     drop: Tensor | None = None
     """(B,) bool, True where the condition is to be ignored; or (B, 4), for each of `APART` by itself."""
 
@@ -126,7 +135,7 @@ class Cond:
 
     def given(self) -> bool:
         """Whether anything is told."""
-        return any(getattr(self, name) is not None for name in _NAMES if name not in ("drop", "estimate"))
+        return any(getattr(self, name) is not None for name in _NAMES if name not in _HOW)
 
     def parts(self) -> tuple[str, ...]:
         """Which of `APART` are told, in that order."""
@@ -187,6 +196,8 @@ class Cond:
 
 
 _NAMES = tuple(f.name for f in fields(Cond))
+_HOW = ("drop", "estimate", "until", "scale")
+"""By which nothing is told of the example itself."""
 
 
 def _apart(drop: Tensor) -> Tensor:

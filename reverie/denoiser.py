@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from reverie.conditioning import Cond
+from reverie.conditioning import Cond, Conditions
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.schedules import Level, Schedule
@@ -70,8 +70,21 @@ class Denoiser(nn.Module):
         if self.self_conditioned:
             estimate = torch.zeros_like(x) if cond is None or cond.estimate is None else cond.estimate
             seen = torch.cat([seen, estimate], dim=1)
-        out = self.net(seen.to(first.dtype), self._label(level, x, first.dtype), cond)
+        out = self.net(seen.to(first.dtype), self._label(level, x, first.dtype), self._told(cond, x, first.dtype))
         return self.parameterization.decode(out.to(x.dtype), x, level, self.schedule)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the network is built to read."""
+        made: Conditions = getattr(self.net, "conditions", None) or Conditions()
+        return made
+
+    def _told(self, cond: Cond | None, x: Tensor, dtype: torch.dtype) -> Cond | None:
+        """What the network is told: the label of where the step leads to, in the place of its time."""
+        if cond is None or cond.until is None:
+            return cond
+        until = self._label(self.schedule.at(cond.until, like=x), x, dtype) if self.conditions.until else None
+        return replace(cond, until=until)
 
     def _label(self, level: Level, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The label (B,); nothing waits for it, whether it is made on the device or sent there."""
@@ -85,6 +98,12 @@ class Denoiser(nn.Module):
 def self_conditioned(f: Denoises) -> bool:
     """Whether a denoiser wants to be told what it last thought x0 to be."""
     return bool(getattr(f, "self_conditioned", False))
+
+
+def reads_scale(f: Denoises) -> bool:
+    """Whether a denoiser has learned to be guided: it is told the scale, and does by itself what guidance would."""
+    known = getattr(f, "conditions", None)
+    return bool(getattr(f, "reads_scale", known is not None and known.scale))
 
 
 def by_row(f: Denoises) -> bool:
@@ -106,6 +125,7 @@ class Rescheduled:
     def __init__(self, denoiser: Denoises, schedule: Schedule) -> None:
         self.denoiser, self.schedule = denoiser, schedule
         self.self_conditioned, self.by_row = self_conditioned(denoiser), by_row(denoiser)
+        self.reads_scale = reads_scale(denoiser)
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         t, own_schedule = host(t), self.denoiser.schedule
@@ -113,6 +133,8 @@ class Rescheduled:
         own_t = own_schedule.time(log_snr)
         level, own = self.schedule.at(t, like=x), own_schedule.at(own_t, like=x)
         ratio = ((own.alpha**2 + own.sigma**2) / (level.alpha**2 + level.sigma**2)).sqrt()
+        if cond is not None and cond.until is not None:
+            cond = replace(cond, until=own_schedule.time(self.schedule.log_snr(host(cond.until))))
         q = self.denoiser(ratio * x, own_t, cond)
         if bool((log_snr >= own_schedule.log_snr(host(1.0))).all()):
             return Prediction(x, level, q.x0, q.eps, q.var)
@@ -140,6 +162,11 @@ class Wrapper:
         """As the denoiser inside."""
         return by_row(self.denoiser)
 
+    @property
+    def reads_scale(self) -> bool:
+        """As the denoiser inside."""
+        return reads_scale(self.denoiser)
+
 
 class Remembering(Wrapper):
     """The denoiser, told at every call what it thought x0 to be at the one before (Chen et al., 2023).
@@ -158,6 +185,17 @@ class Remembering(Wrapper):
         q = self.denoiser(x, t, replace(cond or Cond(), estimate=self.estimate if fits else None))
         self.estimate = q.x0
         return q
+
+
+class ToldScale(Wrapper):
+    """A denoiser that has learned to be guided, told the scale: one evaluation does what guidance did with two."""
+
+    def __init__(self, denoiser: Denoises, scale: float) -> None:
+        super().__init__(denoiser)
+        self.scale = scale
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
+        return self.denoiser(x, t, replace(cond or Cond(), scale=x.new_full((len(x),), self.scale)))
 
 
 class Clipped(Wrapper):

@@ -164,22 +164,36 @@ def check_weaker(run: Run, weaker: Run) -> None:
         ValueError: it is no denoiser, or its data have another shape or encoding, or it knows other classes or
             attributes, reads text otherwise or sees another image.
     """
-    who = f"{weaker.path} cannot guide {run.path}"
     if weaker.recipe.kind != "denoiser":
         raise ValueError(
-            f"{who}: guide.kind=auto takes a weaker model of the same kind, and it is a {weaker.recipe.kind}"
+            f"{weaker.path} cannot guide {run.path}: guide.kind=auto takes a weaker model of the same kind, and it is "
+            f"a {weaker.recipe.kind}"
         )
+    check_alike(run, weaker, f"{weaker.path} cannot guide {run.path}")
+
+
+def check_alike(run: Run, other: Run, who: str) -> None:
+    """Refuse a model that sees or is told other things than a run's.
+
+    Args:
+        run: whose model is the measure.
+        other: the other model's.
+        who: in words, what cannot be then.
+
+    Raises:
+        ValueError: as `check_other`, of two denoisers.
+    """
     for what, theirs, ours in (
-        ("examples of shape", weaker.facts.shape, run.facts.shape),
-        ("data encoded as", weaker.encoding, run.encoding),
-        ("the text encoder", weaker.facts.text, run.facts.text),
-        ("the image condition", weaker.recipe.image_condition, run.recipe.image_condition),
+        ("examples of shape", other.facts.shape, run.facts.shape),
+        ("data encoded as", other.encoding, run.encoding),
+        ("the text encoder", other.facts.text, run.facts.text),
+        ("the image condition", other.recipe.image_condition, run.recipe.image_condition),
     ):
         if theirs != ours:
             raise ValueError(f"{who}: it was trained on {what} {theirs or 'none'}, not {ours or 'none'}")
     for what, own, known in (
-        ("the classes", weaker.classes, run.classes),
-        ("the attributes", weaker.facts.attributes, run.facts.attributes),
+        ("the classes", other.classes, run.classes),
+        ("the attributes", other.facts.attributes, run.facts.attributes),
     ):
         if own != known:
             raise ValueError(f"{who}: it was trained on {what} {_apart(own, known)}")

@@ -383,6 +383,7 @@ class Recipe:
             ValueError: levels of noise that are not of its training, or candidates where no text's embedding is told.
         """
         sampling.check_levels(self.image_condition)
+        self.loss.check_sampling(sampling.sampler, sampling.grid, self.schedule, sampling.guidance)
         if sampling.candidates > 1 and not (self.embedding == "text" and isinstance(self.data, Embeddings)):
             raise ValueError(
                 f"candidates={sampling.candidates} are embeddings, of which the one nearest to a text's is kept, and a "

@@ -44,6 +44,7 @@ from reverie.image_conditions import LowResolution
 from reverie.joint import Joint
 from reverie.latents import kept_latents
 from reverie.locking import locked
+from reverie.losses import Loss
 from reverie.models import Autoencoder, Model, NoisyClassifier, NoisyPair
 from reverie.models.guides import purpose
 from reverie.prompts import Asked, Known, OfExamples, Prompt, Vocabulary, cond_of, in_turn, names, remarks, typical
@@ -168,6 +169,8 @@ def vocabulary(recipe: Recipe, facts: Facts, folder: Path = Path()) -> Vocabular
         recipe.image_condition,
         folder,
         facts.embedding,
+        recipe.loss.leaps,
+        recipe.loss.scales,
     )
 
 
@@ -361,6 +364,15 @@ class Run:
         """
         return self._stages(name)
 
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss that the run is trained by, with the models of the stages that it learns from.
+
+        Raises:
+            ValueError: one of them is missing, or another than the run was trained with.
+        """
+        return self.recipe.loss.opened(stages.Bringing(self))
+
     @property
     def schedule(self) -> Schedule:
         """The process."""
@@ -438,6 +450,7 @@ class Run:
             grid=chosen if steps is None else chosen.with_steps(steps),
             guidance=own.guidance if guidance is None else guidance,
         ).completed(self.space, self.shape)
+        self.recipe.check_sampling(made)
         return self._tuned(made) if grid is None else made
 
     def _tuned(self, sampling: Sampling) -> Sampling:
@@ -594,6 +607,7 @@ class Run:
             OutOfMemory: a single sample does not fit.
         """
         sampling = self._tuned(self.recipe.sample) if sampling is None else sampling
+        self.recipe.check_sampling(sampling)
         lead = lead_of(self, sampling, label, prompt)
         request = lead.told(self.ask(n, lead.label, lead.prompt, attributes, image, negative))
         request = replace(request, seed=seed, start=start, batch=batch)

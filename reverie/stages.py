@@ -11,6 +11,8 @@ sampled and judged by the commands for any run. What a stage is for says its nam
     pair            an image-text pair whose embeddings the run is told (`reverie.joint`)
     prior           draws embeddings of images by a text (`reverie.unclip`)
     perceptual      a classifier in whose features an autoencoder is compared with its examples
+    teacher         a model of the same data, which the run learns to do with fewer steps (`reverie.losses.teaching`)
+    weaker          what the teacher is led away from
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from reverie.digests import digest
 if TYPE_CHECKING:
     from reverie.config import Plain
     from reverie.data import Examples
+    from reverie.models import Model
     from reverie.recipe import Recipe
     from reverie.runs import Run
 
@@ -36,9 +39,11 @@ KINDS = {
     "pair": "pair",
     "prior": "denoiser",
     "base": "denoiser",
+    "teacher": "denoiser",
+    "weaker": "denoiser",
 }
 """Every stage there may be, and the kind of run that it is."""
-FIXED = ("autoencoder", "perceptual", "pair")
+FIXED = ("autoencoder", "perceptual", "pair", "teacher", "weaker")
 """Stages that the run has learned with: another one in their place would make nonsense of it."""
 TABLE = "stage"
 """What `loss.perceptual` says where the classifier is that of a table, stages.perceptual."""
@@ -89,7 +94,7 @@ def wanted(recipe: Recipe) -> dict[str, bool]:
         found["base"] = False  # means of latents, which are enlarged there, are not the latents of means
     if isinstance(recipe.loss, Reconstruction) and recipe.loss.perceptual:
         found["perceptual"] = True
-    return found
+    return found | dict.fromkeys(recipe.loss.needs, True)
 
 
 def named_in(recipe: Recipe) -> dict[str, str]:
@@ -218,6 +223,22 @@ def copy(source: Path, target: Path) -> None:
         return [name for name in names if name.startswith(".") or name in LEFT or name.endswith((".html", ".png"))]
 
     shutil.copytree(source, target, ignore=left)
+
+
+class Bringing:
+    """What a loss may ask of a run: see `reverie.losses.base.Bring`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example, as the model sees it."""
+        return self._run.shape
+
+    def stage(self, name: str) -> Model:
+        """The model of a stage."""
+        return self._run.stage(name).model
 
 
 class Stages:
@@ -363,6 +384,9 @@ def check_beneath(run: Run, examples: Examples) -> None:
         _check_pair(run, run.stage("pair"))
     if run.has("prior"):
         _check_prior(run, run.stage("prior"))
+    for name in ("teacher", "weaker"):
+        if run.has(name):
+            _check_teacher(run, run.stage(name), name)
 
 
 def _check_base(run: Run, base: Run, examples: Examples) -> None:
@@ -388,6 +412,21 @@ def _check_base(run: Run, base: Run, examples: Examples) -> None:
         raise ValueError(
             f"{who}: the run can be asked for {told[0]}, and it cannot; train both with the same labels, attributes "
             f"and captions"
+        )
+
+
+def _check_teacher(run: Run, teacher: Run, name: str) -> None:
+    """A teacher has learned what the student is to do, and sees and is told the same."""
+    from reverie.guiding import check_alike
+
+    who = f"the stage {name} ({teacher.path}) cannot teach {run.path}"
+    check_alike(run, teacher, who)
+    if teacher.facts.fingerprint != run.facts.fingerprint:
+        raise ValueError(f"{who}: it was trained on other data; give those that it was trained on")
+    if teacher.recipe.loss.leaps or teacher.recipe.loss.scales:
+        raise ValueError(
+            f"{who}: it is told where a step ends, or the scale of guidance, as students are (loss.kind="
+            f"{teacher.recipe.loss.kind}); distil the model that it has learned from"
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from reverie import memory
 from reverie.brownian import paths
 from reverie.conditioning import Cond
-from reverie.denoiser import Clipped, Denoises, FixedRows, by_row
+from reverie.denoiser import Clipped, Denoises, FixedRows, ToldScale, by_row, reads_scale
 from reverie.grids import checked_times
 from reverie.guidance import ClassifierFree, Embedded, Thresholded
 from reverie.recipe import Sampling
@@ -92,7 +92,9 @@ def guided(f: Denoises, sampling: Sampling, negative: Cond | None = None, helper
             the call before while the sampler repeats its calls.
     """
     _check_memory(sampling)
-    if sampling.guide is not None:
+    if reads_scale(f):
+        f = ToldScale(f, sampling.guidance)
+    elif sampling.guide is not None:
         f = sampling.guide.wrap(f, sampling.guidance, helper, negative)
     elif sampling.guidance != 1:
         f = ClassifierFree(f, sampling.guidance, negative=negative)

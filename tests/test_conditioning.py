@@ -17,6 +17,8 @@ def full(n: int = 3) -> Cond:
         image=torch.rand(n, 1, 2, 2),
         level=torch.rand(n),
         estimate=torch.rand(n, 3),
+        until=torch.rand(n),
+        scale=torch.rand(n),
         drop=torch.zeros(n, dtype=torch.bool),
     )
 
@@ -40,8 +42,9 @@ def test_indexing_takes_the_examples():
             assert torch.equal(getattr(part, f.name), getattr(cond, f.name)[index])
 
 
-def test_given_counts_neither_drop_nor_the_estimate():
+def test_given_counts_nothing_that_tells_how_and_not_what():
     assert not Cond().given()
+    assert not Cond(until=torch.zeros(2), scale=torch.ones(2)).given()
     assert not Cond(estimate=torch.zeros(2, 3)).given()
     assert not Cond(drop=torch.ones(2, dtype=torch.bool)).given()
     assert Cond(level=torch.zeros(2)).given()

@@ -56,6 +56,7 @@ LAYERS = {
     "reverie.training": 4,
     "reverie.runs": 4,
     "reverie.tuning": 4,
+    "reverie.distilling": 4,
     "reverie.interop": 4,
     "reverie.synthesis": 4,
     "reverie.guiding": 4,

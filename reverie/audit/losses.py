@@ -56,7 +56,7 @@ def table(
         device: where the network is.
         done: told how many parts of `BLOCK` examples this process has finished.
     """
-    f, loss, at = run.denoiser, run.recipe.loss, places(settings)
+    f, loss, at = run.denoiser, run.loss, places(settings)
     told = run.request(examples.prompts) if examples.prompts else None
 
     def part(first: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from reverie.cli import (
     compare,
     config,
     data,
+    distill,
     doctor,
     edit,
     ema,
@@ -39,7 +40,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (
-    train, sample, edit, tune, ema, evaluate, audit, likelihood, report, compare, info, data, config, plot, doctor,
+    train, sample, edit, tune, distill, ema, evaluate, audit, likelihood, report, compare, info, data, config, plot,
+    doctor,
 ):  # fmt: skip
     verb.register(app)
 

@@ -58,6 +58,7 @@ def settings_of(
         grid=settings.grid if steps is None else settings.grid.with_steps(steps),
         guidance=settings.guidance if guidance is None else guidance,
     ).completed(run.space, run.shape)
+    run.recipe.check_sampling(settings)
     if said := _on_scale(settings, words, guidance is not None or named(words, "guidance")):
         note(said)
     by_word = any(re.match(r"(sample\.)?grid\b(?!\.steps\b)", word) for word in words)
@@ -74,7 +75,6 @@ def _check_small(run: Run, settings: Sampling, words: Sequence[str]) -> None:
             f"augmentation and truncated are of small pictures that the stage base of a cascade draws, and {run.path} "
             f"has no such stage; leave them out"
         )
-    run.recipe.check_sampling(settings)
 
 
 def enlarges(run: Run) -> bool:

@@ -64,14 +64,7 @@ def train(
     """Compose the plan, then begin or resume each of its runs, stages first, and print their reports."""
     extra = [] if report_to is None else [f"train.report_to={_listed(report_to)}"]
     plan, name = planned_by([*words, *extra], recipe)
-    from accelerate import PartialState
-
-    from reverie.training.accelerator import check_available, on_cpu
-
-    for made in plan.recipes():
-        check_available(made.train, on_cpu())
-        _check_evaluating(made)
-    processes = PartialState(cpu=on_cpu())
+    processes = taking_part(plan)
     if out is None:
         if processes.num_processes > 1:
             raise ValueError("several processes need to know their folder: give --out")
@@ -80,9 +73,26 @@ def train(
     flags = [*(["--recipe", recipe] if recipe else []), *tracked, *(["--strict"] if strict else [])]
     again = shlex.join(["reverie", "train", *words, *flags, "--out", str(out)])
     plan = (strictly(plan) if strict else plan).placed(out)
-    run = _trained(plan, out, again, processes)
+    run = trained(plan, out, again, processes)
     if processes.is_main_process:
         print(f"done: {out}. {_next(run)}")
+
+
+def taking_part(plan: Plan) -> PartialState:
+    """The processes of the training of a plan, for which all is there.
+
+    Raises:
+        ValueError: a device cannot do what is asked.
+        ImportError: a package is missing.
+    """
+    from accelerate import PartialState
+
+    from reverie.training.accelerator import check_available, on_cpu
+
+    for made in plan.recipes():
+        check_available(made.train, on_cpu())
+        _check_evaluating(made)
+    return PartialState(cpu=on_cpu())
 
 
 def _check_evaluating(recipe: Recipe) -> None:
@@ -104,7 +114,7 @@ def strictly(plan: Plan) -> Plan:
     return replace(plan, recipe=config.from_data(type(recipe), whole), stages=stages)
 
 
-def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
+def trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
     """The run of a plan, trained, after its stages; a signal ends the command.
 
     Args:
@@ -128,7 +138,7 @@ def _trained(plan: Plan, out: Path, again: str, processes: PartialState) -> Run:
             continue
         if processes.is_main_process:
             print(f"stage {name} of {out}", flush=True)
-        _trained(stage, needed[name], again, processes)
+        trained(stage, needed[name], again, processes)
     examples = plan.recipe.data.load()
     with processes.main_process_first():
         run = begin(out, plan.recipe, examples, needed)

@@ -335,7 +335,7 @@ def stepped(who: Patient) -> Seen:
     u = (torch.arange(len(x0), dtype=torch.float64) + 0.5) / len(x0)
 
     def loss() -> Tensor:
-        return recipe.loss(model, x0, u, cond, streams([(43, i) for i in range(len(x0))])).mean()
+        return who.run.loss(model, x0, u, cond, streams([(43, i) for i in range(len(x0))])).mean()
 
     with torch.enable_grad():
         before = loss()
@@ -367,16 +367,16 @@ def held_out(who: Patient) -> Seen:
 
 def _measured(who: Patient) -> float | None:
     """The held-out loss; None where measuring takes too long, or there are no data."""
-    recipe, model = who.run.recipe, who.trained
+    loss, model = who.run.loss, who.trained
     try:
         rows, (x0, cond) = who.split.validation, who.rows(16)
     except Undefined:
         return None
     u = torch.full((len(x0),), 0.5, dtype=torch.float64)
     with torch.no_grad():
-        recipe.loss(model, x0, u, cond, torch.zeros_like)
+        loss(model, x0, u, cond, torch.zeros_like)
         began = time.perf_counter()
-        recipe.loss(model, x0, u, cond, torch.zeros_like)
+        loss(model, x0, u, cond, torch.zeros_like)
     if (time.perf_counter() - began) * EVALUATIONS / len(x0) > 2 * SECONDS or not len(rows):
         return None
     return held_out_loss(who.run, model, seen(who.run, who.examples), rows, who.device).loss

@@ -12,6 +12,7 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoises, FixedRows, Rescheduled, Wrapper, by_row, self_conditioned
 from reverie.guidance.pull import fixed_rows
 from reverie.prediction import Prediction
+from reverie.tensors import right
 
 
 class AutoGuided(Wrapper):
@@ -25,10 +26,10 @@ class AutoGuided(Wrapper):
     Args:
         denoiser: D.
         weaker: W.
-        scale: 1 is none.
+        scale: 1 is none; or (B,), one for each example.
     """
 
-    def __init__(self, denoiser: Denoises, weaker: Denoises, scale: float) -> None:
+    def __init__(self, denoiser: Denoises, weaker: Denoises, scale: float | Tensor) -> None:
         super().__init__(denoiser)
         rows = fixed_rows(denoiser)
         if rows is not None and fixed_rows(weaker) is None:
@@ -49,8 +50,9 @@ class AutoGuided(Wrapper):
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
         q = self.denoiser(x, t, cond)
-        if self.scale == 1:
+        if not isinstance(self.scale, Tensor) and self.scale == 1:
             return q
         weak = self.weaker(x, t, cond)
-        x0, eps = (torch.lerp(a, b, self.scale) for a, b in ((weak.x0, q.x0), (weak.eps, q.eps)))
+        scale = right(self.scale, like=x) if isinstance(self.scale, Tensor) else self.scale
+        x0, eps = (torch.lerp(a, b, scale) for a, b in ((weak.x0, q.x0), (weak.eps, q.eps)))
         return Prediction(x, q.level, x0, eps, q.var)

@@ -15,6 +15,7 @@ from reverie.denoiser import Denoises, Wrapper, by_row
 from reverie.guidance.contrast import Contrast, Interval, guided_rows
 from reverie.guidance.evaluations import chosen, evaluated, moved
 from reverie.prediction import Prediction
+from reverie.tensors import right
 
 
 class ClassifierFree(Wrapper):
@@ -39,7 +40,7 @@ class ClassifierFree(Wrapper):
 
     Args:
         denoiser: the model.
-        scale: w.
+        scale: w, or (B,), one for each example.
         together: examples up to which all evaluations are one call.
         interval: (low, high), guide only where low < sigma / alpha <= high (Kynkaanniemi et al., 2024);
             elsewhere D(x | c) stands alone.
@@ -56,7 +57,7 @@ class ClassifierFree(Wrapper):
     def __init__(
         self,
         denoiser: Denoises,
-        scale: float,
+        scale: float | Tensor,
         together: int | None = None,
         *,
         interval: Interval | None = None,
@@ -83,7 +84,8 @@ class ClassifierFree(Wrapper):
         if cond is None or not cond.given():
             return self.denoiser(x, t, cond)
         weights, inside = self._weights(cond), self.contrast.inside(self.schedule, t)
-        if weights == (1.0,) or (inside is not None and not bool(inside.any())):
+        plain = not isinstance(self.scale, Tensor) and weights == (1.0,)
+        if plain or (inside is not None and not bool(inside.any())):
             return self.denoiser(x, t, cond)
         rows, several = guided_rows(cond, inside, x), len(weights) > 1
         own, away = self.contrast.pair(cond, len(x))
@@ -93,13 +95,16 @@ class ClassifierFree(Wrapper):
             conds = [*whole, *_apart(own, cond.parts(), len(x)), away]
         made = evaluated(self.denoiser, x, t, conds, self.together)
         first = len(conds) - 1 - len(weights)
-        guided = made.combined(lambda v: _summed(v[first:], weights), first + weights.index(max(weights)))
+        largest = max(range(len(weights)), key=lambda i: weights[i]) if several else 0
+        guided = made.combined(lambda v: _summed(v[first:], weights), first + largest)
         if self.rescale:
             guided = rescaled(guided, made[0], self.rescale)
         return guided if rows is None else chosen(rows, guided, made[0])
 
-    def _weights(self, cond: Cond) -> tuple[float, ...]:
+    def _weights(self, cond: Cond) -> tuple[float, ...] | tuple[Tensor]:
         """That of the condition, or one for each part of it that is told."""
+        if isinstance(self.scale, Tensor):
+            return (self.scale,)
         if self.scales is None:
             return (float(self.scale),)
         return tuple(float(self.scales.get(part, self.scale)) for part in cond.parts()) or (float(self.scale),)
@@ -110,9 +115,11 @@ def _apart(cond: Cond, parts: Sequence[str], batch: int) -> list[Cond]:
     return [cond.without(batch, *(other for other in APART if other != part)) for part in parts]
 
 
-def _summed(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """b + sum_k w_k (a_k - b) for the values a_1, ..., a_K, b."""
+def _summed(values: Sequence[Tensor], weights: Sequence[float] | tuple[Tensor]) -> Tensor:
+    """b + sum_k w_k (a_k - b) for the values a_1, ..., a_K, b; or, for K = 1, with weights (B,) of the examples."""
     *given, base = values
+    if isinstance(weights[0], Tensor):
+        return torch.lerp(base, given[0], right(weights[0], like=base))
     total = torch.lerp(base, given[0], weights[0])
     for value, weight in zip(given[1:], weights[1:], strict=True):
         total.add_(value - base, alpha=weight)

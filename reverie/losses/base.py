@@ -8,7 +8,9 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Iterator
-from typing import Any, Protocol
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +18,11 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond
 from reverie.config import Part
 from reverie.denoiser import Denoises
+from reverie.grids import Grid
 from reverie.losses.times import Times
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
+from reverie.samplers.base import Sampler
 from reverie.schedules import Schedule
 from reverie.tensors import Noise
 
@@ -37,7 +41,10 @@ class Bring(Protocol):
 
 
 class Loss(Part, abc.ABC, family="loss"):
-    """A loss by example. Its randomness is an argument, and so is what it remembers."""
+    """A loss by example. Its randomness is an argument, and so is what it remembers.
+
+    A loss with a teacher `needs` the stage that it is, and knows it once it is `opened`.
+    """
 
     trains: str = "denoiser"
     """The kind of model that it is a loss of: denoiser, classifier, pair or autoencoder, as `Recipe.kind` says."""
@@ -49,6 +56,12 @@ class Loss(Part, abc.ABC, family="loss"):
     """Whether it is never below 0."""
     apart: bool = False
     """Whether the gradient of what it learns is clipped apart from the model's, as that of a critic is none of its."""
+    needs: tuple[str, ...] = ()
+    """The stages of the run that it learns from: see `reverie.stages`."""
+    leaps: bool = False
+    """Whether the network is told where its step ends: `Cond.until`."""
+    scales: bool = False
+    """Whether the network is told the scale of guidance that it does by itself: `Cond.scale`."""
 
     @abc.abstractmethod
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
@@ -77,6 +90,10 @@ class Loss(Part, abc.ABC, family="loss"):
         """
         return None
 
+    def opened(self, bring: Bring) -> Loss:
+        """The loss with the models of the stages that it `needs`; itself, where it needs none."""
+        return self
+
     def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
         """Put the step just done into the memory's buffers.
 
@@ -91,6 +108,13 @@ class Loss(Part, abc.ABC, family="loss"):
 
         Raises:
             ValueError: it cannot, with what could.
+        """
+
+    def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
+        """Refuse to sample what this loss has trained in a way that makes no sense for it; most take any.
+
+        Raises:
+            ValueError: naming the way that does.
         """
 
 
@@ -167,6 +191,28 @@ class Around(Loss):
         """As the loss inside."""
         return self.loss.apart
 
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.needs
+
+    @property
+    def leaps(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.leaps
+
+    @property
+    def scales(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.scales
+
+    def opened(self, bring: Bring) -> Self:
+        """With the loss inside opened."""
+        return replace(self, loss=self.loss.opened(bring)) if self.needs else self  # type: ignore[type-var]
+
+    def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
+        self.loss.check_sampling(sampler, grid, schedule, guidance)
+
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         return self.loss.times_at(u, schedule)
 
@@ -179,10 +225,17 @@ class Around(Loss):
         Raises:
             ValueError: with what would fit.
         """
-        try:
+        with inside():
             self.loss.check(schedule, parameterization)
-        except ValueError as error:
-            raise ValueError(re.sub(r"(?<![.\w])loss\.(?=[a-z])", "loss.loss.", str(error))) from None
+
+
+@contextmanager
+def inside() -> Iterator[None]:
+    """What a loss inside another one says of its settings, `loss.times`, is named from outside, `loss.loss.times`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(re.sub(r"(?<![.\w])loss\.(?=[a-z])", "loss.loss.", str(error))) from None
 
 
 def layers(loss: Loss) -> Iterator[Loss]:

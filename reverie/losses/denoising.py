@@ -46,7 +46,7 @@ class Denoising(Pointwise, kind="denoising"):
 
     def compare(self, truth: Prediction, guess: Prediction, schedule: Schedule) -> Tensor:
         rates = rates_at(schedule, truth.level, truth.x)
-        error = _read(guess, self.notation, rates) - _read(truth, self.notation, rates)
+        error = read(guess, self.notation, rates) - read(truth, self.notation, rates)
         return (self.weight(truth.level, self.notation, rates) * self.penalty(error)).flatten(1).mean(1)
 
     def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
@@ -101,7 +101,7 @@ class Denoising(Pointwise, kind="denoising"):
         level = schedule.at(t, like=x)
         rates = rates_at(schedule, level, x)
         one, none = (parameterization.decode(torch.full_like(x, v), x, level, schedule) for v in (1.0, 0.0))
-        effect = _read(one, self.notation, rates) - _read(none, self.notation, rates)
+        effect = read(one, self.notation, rates) - read(none, self.notation, rates)
         return t, (self.weight(level, self.notation, rates) * effect**2).flatten()
 
 
@@ -111,7 +111,8 @@ def natural_notation(parameterization: Parameterization) -> Notation:
     return known.get(parameterization.kind, "eps")
 
 
-def _read(q: Prediction, notation: Notation, rates: Rates) -> Tensor:
+def read(q: Prediction, notation: Notation, rates: Rates) -> Tensor:
+    """What a prediction says, in a notation."""
     if notation == "flow":
         return q.flow(rates)
     value: Tensor = getattr(q, notation)

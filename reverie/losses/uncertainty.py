@@ -58,6 +58,11 @@ class Uncertain(Around, kind="uncertain"):
         c = memory(f.schedule.log_snr(host(self.times_at(u, f.schedule)))).to(value.dtype)
         return value * (-c).exp() + c
 
+    def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
+        """Let the loss inside remember the step, of which it is told no values: these are balanced ones."""
+        if isinstance(memory, Uncertainty):
+            self.loss.observe(memory.inner, u, values)
+
     def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
         """As the loss inside, which must be positive and keep no record of its values.
 

@@ -109,6 +109,15 @@ class SoftMinSNR(Weight, kind="soft_min_snr"):
 
 
 @dataclass(frozen=True)
+class TruncatedSNR(Weight, kind="truncated_snr"):
+    """max(SNR, 1) on the squared error in x0 (Salimans & Ho, 2022, section 4): never 0, as SNR alone is at the end."""
+
+    def __call__(self, level: Level, notation: Notation, rates: Rates) -> Tensor:
+        snr = (level.alpha / level.sigma) ** 2
+        return carried(snr.clamp(min=1), level, notation, rates)
+
+
+@dataclass(frozen=True)
 class P2(Weight, kind="p2"):
     """1 / (k + SNR)^gamma on the squared error in eps (Choi et al., 2022, eq. 8).
 

@@ -137,10 +137,13 @@ class Conditioning(nn.Module):
     - tokens: Linear(token), of width E each, pooled by one attention head with a learned query; words become
       tokens by a transformer of the network's own, where no tokens are given;
     - pooled: Linear(pooled), of a text as a whole;
-    - image: nothing, for it is stacked onto x.
+    - image: nothing, for it is stacked onto x;
+    - until, scale: Linear(SiLU(Linear(waves))), waves those of the time label, or sinusoidal(100 scale); the last
+      Linear begins at 0, so that a network which is told more than another begins as that one. Where they are not
+      given, the label itself stands for until, and 1 for scale.
 
-    Each has a learned value for "none", a last row of the table or a vector of its own, used where `cond` or
-    the field is None and where `cond.drop` is True; the image has one too. So a dropped example and
+    Each of the others has a learned value for "none", a last row of the table or a vector of its own, used where `cond`
+    or the field is None and where `cond.drop` is True; the image has one too. So a dropped example and
     one that was given nothing are the same to the network, whatever the dropped fields hold, NaN included. A
     network that can attend to tokens reads them beside e, behind a learned token that is always there: it
     is what is seen of examples without any. What the network was not built for is not read.
@@ -166,6 +169,8 @@ class Conditioning(nn.Module):
         self.vector = OrNothing(nn.Linear(told.vector, width), width) if told.vector else None
         self.image_missing = nn.Parameter(0.02 * torch.randn(width)) if told.image else None
         self.level = OrNothing(LevelEmbedding(width), width) if told.level else None
+        self.until = Added(self.features, width) if told.until else None
+        self.scale = Added(width, width) if told.scale else None
         self.tokens = Tokens(told.tokens, width) if told.tokens else None
         self.pooled = OrNothing(nn.Linear(told.pooled, width), width) if told.pooled else None
         self.reader = Reading(told.reader) if told.reader else None
@@ -181,8 +186,12 @@ class Conditioning(nn.Module):
         self._check(cond, len(label))
         if self.reader is not None and cond.tokens is None and cond.words is not None:
             cond = replace(cond, tokens=self.reader(cond.words, cond.mask))
-        waves = sinusoidal(label, self.features, self.period) if self.fourier is None else self.fourier(label)
-        e = self.time_out(F.silu(self.time_in(waves.to(self.time_in.weight.dtype))))
+        e = self.time_out(F.silu(self.time_in(self._waves(label))))
+        if self.until is not None:
+            e = e + self.until(self._waves(label if cond.until is None else cond.until.to(label)))
+        if self.scale is not None:
+            scale = torch.ones_like(label) if cond.scale is None else cond.scale.to(label)
+            e = e + self.scale(sinusoidal(100 * scale, self.width).to(self.time_in.weight.dtype))
         if self.table is not None:
             e = e + self.table(self._rows(label, cond))
         if self.vector is not None:
@@ -200,6 +209,11 @@ class Conditioning(nn.Module):
         tokens, mask = self.tokens(cond, len(label))
         return Embedded(F.silu(e + self.tokens.pooled(tokens, mask)), tokens, mask)
 
+    def _waves(self, label: Tensor) -> Tensor:
+        """(B, features), for labels (B,)."""
+        waves = sinusoidal(label, self.features, self.period) if self.fourier is None else self.fourier(label)
+        return waves.to(self.time_in.weight.dtype)
+
     def _check(self, cond: Cond, batch: int) -> None:
         """Refuse sizes that would fail deep inside, or be spread over the batch."""
         told = self.conditions
@@ -208,7 +222,7 @@ class Conditioning(nn.Module):
             wanted = {"drop": (batch, len(APART))}
         wanted |= {"label": (batch,)} if told.classes else {}
         wanted |= {"vector": (batch, told.vector)} if told.vector else {}
-        wanted |= {"level": (batch,)} if told.level else {}
+        wanted |= {name: (batch,) for name in ("level", "until", "scale") if getattr(told, name)}
         wanted |= {"pooled": (batch, told.pooled)} if told.pooled else {}
         if told.tokens and cond.tokens is not None:
             if cond.tokens.ndim != 3:
@@ -265,6 +279,22 @@ class OrNothing(nn.Module):
             return self.inner(given)
         kept = given.masked_fill(drop.reshape(-1, *(1,) * (given.ndim - 1)), 0)  # 0 * NaN is NaN, in gradients too
         return torch.where(drop[:, None], self.nothing, self.inner(kept))
+
+
+class Added(nn.Module):
+    """What is added to the embedding of the time, (B, F) -> (B, E): Linear(SiLU(Linear(waves))), 0 at first."""
+
+    def __init__(self, features: int, width: int) -> None:
+        """`features` is F, `width` E."""
+        super().__init__()
+        self.enter = nn.Linear(features, width)
+        self.leave = nn.Linear(width, width)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """`waves` is (B, F)."""
+        return self.leave(F.silu(self.enter(waves)))
 
 
 class LevelEmbedding(nn.Module):

@@ -24,6 +24,8 @@ class Vocabulary:
         image: what a conditioning image is.
         embedding: E, of an image or a text in the space of an image-text pair, in `Cond.vector`; 0 for none.
         folder: the run's, where the encoder has its files.
+        leaps: whether the model is told where a step ends.
+        scales: whether it is told the scale of the guidance that it does by itself.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +35,8 @@ class Vocabulary:
     image: ImageCondition | None = None
     folder: Path = Path()
     embedding: int = 0
+    leaps: bool = False
+    scales: bool = False
 
     @property
     def conditions(self) -> Conditions:
@@ -44,6 +48,8 @@ class Vocabulary:
             image=0 if self.image is None else self.image.channels(self.shape),
             keeps_image=self.image is not None and self.image.kept,
             level=self.image is not None and self.image.levels,
+            until=self.leaps,
+            scale=self.scales,
             **told,
         )
 

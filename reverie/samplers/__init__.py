@@ -13,6 +13,7 @@ from reverie.samplers.dpmpp_2s import DPMSolverPP2S
 from reverie.samplers.dpmpp_sde import DPMSolverPPSDE
 from reverie.samplers.euler_maruyama import EulerMaruyama
 from reverie.samplers.heun import Heun
+from reverie.samplers.jump import Jump
 from reverie.samplers.langevin import AnnealedLangevin
 from reverie.samplers.lms import LMS
 from reverie.samplers.picard import Picard
@@ -42,6 +43,7 @@ __all__ = [
     "DPMSolverPPSDE",
     "EulerMaruyama",
     "Heun",
+    "Jump",
     "Midpoint",
     "Picard",
     "Restart",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from reverie.models import Model
 from reverie.runs import Run, new_model
+from reverie.stages import Bringing
 from reverie.tensor_files import fill
 from reverie.tensors import global_randomness, non_finite
 from reverie.training import state
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-class Bringing:
-    """What a loss may ask of a run: see `reverie.losses.base.Bring`."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of an example, as the model sees it."""
-        return self._run.shape
-
-    def stage(self, name: str) -> Model:
-        """The model of a stage."""
-        return self._run.stage(name).model
-
-
 class Learner:
     """The network of a run as it is trained, its averages, what the loss remembers, and the optimizer.
 
@@ -50,16 +34,16 @@ class Learner:
     """
 
     def __init__(self, run: Run, device: torch.device) -> None:
-        train, loss = run.recipe.train, run.recipe.loss
+        train, self.loss = run.recipe.train, run.loss
         self._path, self._decay = run.path, train.ema
         self.denoiser = new_model(run.recipe, run.facts).to(device).train()
         lay_out(self.denoiser.net, train, device)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.powers = PowerAverages(self.denoiser.net, train.ema_lengths)
         with global_randomness(train.seed, INITIAL, 1):
-            memory = loss.memory(Bringing(run))
+            memory = self.loss.memory(Bringing(run))
         self.memory = None if memory is None else memory.to(device).train()
-        self.objective: torch.nn.Module = Objective(self.denoiser, loss, self.memory)
+        self.objective: torch.nn.Module = Objective(self.denoiser, self.loss, self.memory)
         self.optimizer: torch.optim.Optimizer = optimizer(self.objective, train, device)
         self.denoiser.net.checkpointing = train.checkpointing  # type: ignore[assignment]  # of a `Backbone`
 

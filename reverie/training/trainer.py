@@ -326,7 +326,7 @@ class Trainer:
         """Let the loss remember the step: the losses (B,) of each part, gathered in the order of the rows."""
         if self.learner.memory is not None:
             every = self.accelerator.gather(torch.stack(values)[None])  # (processes, parts, B)
-            self.recipe.loss.observe(self.learner.memory, self.batches.times(step), every.transpose(0, 1).flatten())
+            self.learner.loss.observe(self.learner.memory, self.batches.times(step), every.transpose(0, 1).flatten())
 
     def _fail(self, step: int, parts: list[Batch]) -> None:
         """Save the weights as they were before this step, and say what went wrong.
@@ -338,7 +338,8 @@ class Trainer:
         self._pending = None
         with self.accelerator.autocast(), torch.compiler.set_stance("force_eager"):  # its hooks are no part of a graph
             found = [
-                first_non_finite(self.learner.denoiser, self.recipe.loss, batch, self.learner.memory) for batch in parts
+                first_non_finite(self.learner.denoiser, self.learner.loss, batch, self.learner.memory)
+                for batch in parts
             ]
         levels, what = next((f for f in found if not f[1].startswith("nothing")), found[0])
         self.learner.optimizer.zero_grad(set_to_none=True)

@@ -93,7 +93,7 @@ def held_out_loss(run: Run, f: Model, shown: Seen, rows: np.ndarray, device: tor
     if recipe.kind != "pair":
         at_once = max(at_once, rows_at_once(run.shape, at_once, device))
     return validate(
-        f, recipe.loss, shown.examples, rows, shown.space, recipe.train.seed, labels=recipe.labels,
+        f, run.loss, shown.examples, rows, shown.space, recipe.train.seed, labels=recipe.labels,
         batch=min(MOST, at_once), device=device, told=shown.told,
     )  # fmt: skip
 

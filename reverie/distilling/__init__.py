@@ -1,0 +1,20 @@
+"""Students of a run that sample in a few evaluations: which recipe makes them, and what they bring."""
+
+from reverie.distilling.beside import FILE, STUDENT, TEACHER, Beside, Line, beside, measured, picture
+from reverie.distilling.methods import METHODS, Asked, Method, plan_for, students
+
+__all__ = [
+    "FILE",
+    "METHODS",
+    "STUDENT",
+    "TEACHER",
+    "Asked",
+    "Beside",
+    "Line",
+    "Method",
+    "beside",
+    "measured",
+    "picture",
+    "plan_for",
+    "students",
+]

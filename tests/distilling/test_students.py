@@ -1,0 +1,226 @@
+"""Students of a run: trained, killed, resumed, saved, sampled and refused as any other run."""
+
+import numpy as np
+import pytest
+import torch
+from staged import latent
+from toys import MLP, SHORT, cli, copied, hashes, metrics, outcome, trained
+
+from reverie.data import Digits
+from reverie.denoiser import Denoiser
+from reverie.distilling import METHODS, Asked, plan_for, students
+from reverie.runs import begin, load
+from reverie.samplers import DDIM, Consistency, Heun, Jump
+from reverie.tensors import host
+from reverie.training import Trainer
+
+TOLD = ("train.steps=6", "train.batch=8", "train.save_every=3", "train.warmup=1")
+SMALL = ("loss.most=8", "loss.first=2")
+STEPS = {"distribution_matching": "2"}
+
+
+def student(out, method, *words, teacher=None, steps=None, guidance="1"):
+    """A student by the command line."""
+    source = trained() if teacher is None else teacher
+    lessons = ("--guidance", guidance) if METHODS[method].lessons else ()
+    return cli(
+        "distill", source, "--method", method, "--steps", steps or STEPS.get(method, "1,2"), "--out", out, "-n", "0",
+        *lessons, *TOLD, *words,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_makes_a_run_that_samples_as_it_has_learned_and_in_no_other_way(tmp_path, method):
+    result = student(tmp_path / "s", method)
+    assert result.code == 0, result
+    run = load(tmp_path / "s")
+    images = run.sample(4, label=3, seed=3)
+    assert images.shape == (4, 1, 8, 8)
+    assert run.sample(4, label=3, seed=3).equal(images)
+    assert run.sample(2, label=3, seed=3, start=2).equal(images[2:])
+    before = trained()
+    weights, own = load(before).denoiser.state_dict(), run.denoiser.state_dict()
+    assert any(not torch.equal(own[name], weights[name]) for name in weights)
+    wrong = run.settings().__class__(sampler=Heun(), grid=run.grid.with_steps(50))
+    if method != "reflow":
+        with pytest.raises(ValueError, match=r"DDIM|consistency|jump"):
+            run.sample(2, sampling=wrong)
+        refused = cli("sample", tmp_path / "s", "--sampler", "ancestral", "--steps", "50")
+        assert refused.code == 1
+        assert "ancestral" in refused.err
+
+
+def test_a_student_of_one_step_names_the_sampler_that_is_its_own(tmp_path):
+    assert student(tmp_path / "s", "progressive", steps="1").code == 0
+    told = cli("sample", tmp_path / "s", "--sampler", "ddpm", "--steps", "50").err
+    assert "the 1 steps of DDIM" in told
+    assert cli("sample", tmp_path / "s", "--sampler", "ddim", "--steps", "2").code == 1
+
+
+def test_halvings_stand_inside_one_another_and_each_begins_as_the_one_before(tmp_path):
+    assert student(tmp_path / "s", "progressive", steps="1,2,4").code == 0
+    asked = Asked("progressive", (1, 2, 4), (1.0, 1.0), tmp_path / "s")
+    folders = students(load(trained()), asked)
+    assert {n: load(path).recipe.loss.grid.steps for n, path in folders.items()} == {1: 1, 2: 2, 4: 4}
+    assert {n: load(path).recipe.loss.substeps for n, path in folders.items()} == {1: 2, 2: 2, 4: 8}
+    assert load(folders[1]).recipe.train.start == str(folders[2])
+    original = load(folders[4]).stage("teacher")
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            original.denoiser.state_dict().values(), load(trained()).denoiser.state_dict().values(), strict=True
+        )
+    )
+    wrong = student(tmp_path / "t", "progressive", steps="2,3")
+    assert wrong.code == 1
+    assert "divide" in wrong.err
+
+
+def test_a_student_begins_as_its_teacher_also_where_it_is_told_more(tmp_path):
+    for method, guidance in (("mean_flow", "1"), ("shortcut", "1,3"), ("consistency", "1,3")):
+        out = tmp_path / method
+        assert student(out, method, "train.steps=0", guidance=guidance).code == 0
+        f, g = load(out).denoiser, load(trained()).denoiser
+        assert isinstance(f, Denoiser)
+        x, t = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), host([0.1, 0.3, 0.5, 0.9, 1.0])
+        torch.testing.assert_close(f(x, t).x0, g(x, t).x0, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("progressive", ()), ("consistency", (*SMALL, "loss.doubling=2")), ("scm", ("loss.loss.warmup=4",)),
+        ("mean_flow", ()), ("distribution_matching", ()), ("reflow", ()), ("shortcut", ()),
+    ],
+)  # fmt: skip
+def test_a_student_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, method, words):
+    teacher = load(trained())
+    parsed = tuple({"train": {"steps": 6, "batch": 8, "save_every": 2, "warmup": 1, "log_every": 1}} for _ in range(1))
+    from reverie.config import parse_override
+
+    layers = (*parsed, *(parse_override(word) for word in words))
+    steps = (2,) if METHODS[method].single else (1, 2)
+
+    def begun(name):
+        plan = plan_for(teacher, Asked(method, steps, (1.0, 1.0), tmp_path / name, layers))
+        examples = plan.recipe.data.load()
+        return begin(tmp_path / name, plan.recipe, examples, dict(plan.stages)), examples
+
+    whole, examples = begun("whole")
+    list(Trainer(whole, examples))
+    stopped, _ = begun("stopped")
+    for report in Trainer(stopped, examples):
+        if report.step == 3:
+            break
+    list(Trainer(load(stopped.path), examples))
+    assert outcome(whole.path) == outcome(stopped.path)
+
+
+def test_the_command_goes_on_with_a_chain_that_was_stopped_and_leaves_what_is_finished(tmp_path):
+    out = tmp_path / "s"
+    assert student(out / "teacher", "progressive", steps="2").code == 0
+    before = hashes(out / "teacher")
+    result = student(out, "progressive", steps="1,2")
+    assert result.code == 0, result
+    same = {name for name, value in hashes(out / "teacher").items() if before.get(name) == value}
+    assert {"model.safetensors", "config.json"} <= same
+    assert "finished at step 6 already" in result.out
+    again = student(out, "progressive", steps="1,2")
+    assert again.code == 0, again
+
+
+def test_one_evaluation_does_what_guidance_did_with_two(tmp_path):
+    assert student(tmp_path / "one", "consistency", *SMALL, guidance="2").code == 0
+    run = load(tmp_path / "one")
+    assert run.recipe.loss.guidance == (2.0, 2.0)
+    assert run.recipe.sample.guidance == 1.0
+    refused = cli("sample", tmp_path / "one", "--guidance", "3")
+    assert refused.code == 1
+    assert "part of what this model has learned" in refused.err
+    assert student(tmp_path / "many", "mean_flow", guidance="1,4").code == 0
+    run = load(tmp_path / "many")
+    calls = []
+    run.denoiser.net.register_forward_hook(lambda net, given, made: calls.append(len(made)))
+    few = run.sample(4, seed=0, sampling=run.settings(guidance=1.5), batch=4)
+    assert len(calls) == len(run.grid(run.schedule)) - 1
+    weights = run.denoiser.net.conditioning.scale
+    torch.nn.init.normal_(weights.leave.weight, 0, 300)
+    assert not run.sample(4, seed=0, sampling=run.settings(guidance=3.5)).equal(few)
+    assert cli("sample", tmp_path / "many", "--guidance", "5").code == 1
+
+
+def test_a_teacher_of_latents_has_a_student_of_latents(tmp_path):
+    examples = Digits().load()
+    teacher = latent(tmp_path / "teacher", examples, *MLP)
+    result = student(tmp_path / "s", "consistency", *SMALL, teacher=teacher.path)
+    assert result.code == 0, result
+    run = load(tmp_path / "s")
+    assert run.encoding == teacher.encoding
+    assert run.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_a_student_is_evaluated_edited_and_told_of(tmp_path):
+    out = tmp_path / "s"
+    assert student(out, "progressive", steps="2").code == 0
+    made = cli("evaluate", out, "-n", "20", "--references", "50", "--metrics", "sliced_wasserstein")
+    assert made.code == 0, made
+    assert cli("info", out).code == 0
+    assert cli("doctor", out).code in (0, 1)
+    samples = cli("sample", out, "-n", "2", "--out", tmp_path / "a.png")
+    assert samples.code == 0, samples
+    edited = cli("edit", out, tmp_path / "a.png", "--strength", "0.5", "--out", tmp_path / "b.png")
+    assert edited.code in (0, 1)
+    assert "Traceback" not in edited.err
+
+
+def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path):
+    teacher = trained()
+    for words, says in (
+        (("--method", "magic"), "there are:"),
+        (("--steps", "x"), "whole numbers"),
+        (("--steps", "0,1"), "rising numbers"),
+        (("--method", "distribution_matching", "--steps", "1,4"), "one number of steps"),
+        (("--method", "consistency_training", "--guidance", "2"), "without a teacher"),
+        (("--guidance", "1,2,3"), "one scale or two"),
+        (("nonsense",), "not a setting"),
+        (("loss.grid.kind=angle",), "loss.grid.kind=uniform"),
+    ):
+        result = cli("distill", teacher, "--out", tmp_path / "s", "-n", "0", *words)
+        assert result.code == 1, words
+        assert says in result.err, (words, result.err)
+        assert not (tmp_path / "s").exists()
+    classifier = trained("kind=classifier")
+    assert "nothing to distil" in cli("distill", classifier, "--out", tmp_path / "s").err
+    other = copied(tmp_path / "other", "data.kind=digits", "labels=false")
+    asked = (
+        "train", "digits", *MLP, *SHORT, "loss.kind=progressive", "sample.sampler.kind=ddim", "loss.grid.steps=3",
+        f"stages.teacher={other}", "--out", tmp_path / "s",
+    )  # fmt: skip
+    assert "classes" in cli(*asked).err
+    missing = ("train", "digits", *MLP, *SHORT, "loss.kind=consistency", "sample.sampler.kind=consistency")
+    assert "stages.teacher=RUN" in cli(*missing, "--out", tmp_path / "s").err
+
+
+def test_a_teacher_that_was_replaced_under_a_student_is_refused(tmp_path):
+    out = tmp_path / "s"
+    assert student(out, "consistency", *SMALL).code == 0
+    other = load(trained("train.seed=5"))
+    (out / "teacher" / "model.safetensors").write_bytes(other.file.read_bytes())
+    result = student(out, "consistency", *SMALL, "train.steps=8")
+    assert result.code == 1
+    assert "teacher" in result.err
+    assert load(out).sample(2).shape == (2, 1, 8, 8)
+
+
+def test_samplers_of_students_are_what_their_methods_say():
+    kinds = {"ddim": DDIM, "consistency": Consistency, "jump": Jump}
+    assert {method.sampler for method in METHODS.values()} == set(kinds)
+    help_text = cli("distill", "--help").out
+    assert all(name in help_text for name in METHODS)
+
+
+def test_the_validation_loss_of_a_student_is_logged(tmp_path):
+    assert student(tmp_path / "s", "consistency", *SMALL, "train.validate_every=3").code == 0
+    found = [line["validation_loss"] for line in metrics(tmp_path / "s") if "validation_loss" in line]
+    assert len(found) >= 2
+    assert np.isfinite(found).all()
