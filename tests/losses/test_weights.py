@@ -154,7 +154,7 @@ def test_a_weight_is_finite_without_any_signal(weight, notation):
         on_eps = {"min_snr", "soft_min_snr", "sigma_squared", "p2", "sigmoid"}
         if weight.kind == "unit" or (notation in ("eps", "score") and weight.kind in on_eps):
             assert close(value, host([1.0]))
-        elif weight.kind in ("edm", "truncated_snr") and notation in ("x0", "v", "flow"):  # they count the error in x0 there
+        elif weight.kind in on_x0 and notation in ("x0", "v", "flow"):  # it counts the error in x0 there as well
             assert value > 0
         else:
             assert value == 0
