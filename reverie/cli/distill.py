@@ -181,12 +181,14 @@ def _print(found: Beside) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), title=f"\n{number.title}, {number.extractor}", title_justify="left")
     table.title_style = "bold"
     table.add_column("model and sampler", no_wrap=True)
-    for name in ("evaluations", "steps", "seconds / 1000", number.title, "± error"):
+    for name in ("evaluations", "steps", "seconds / 1000", number.title, "± error", "same picture"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in sorted(found.lines, key=lambda line: (line.evaluations, line.name)):
         error = "-" if line.number.error is None else written(line.number, line.number.error)
         values = (line.name, str(line.evaluations), str(line.steps), f"{line.seconds:.3g}")
-        table.add_row(*values, written(line.number, line.number.value), error)
+        alike = "-" if line.alike is None else f"{line.alike:.2f}"
+        table.add_row(*values, written(line.number, line.number.value), error, alike)
     Console(highlight=False, width=max(90, width())).print(table)
+    print("same picture: the correlation with the teacher's finest sample of the same noise; 1 is the same\n")
     for said in found.told():
         print(said)

@@ -18,7 +18,7 @@ from reverie.cli.notes import note
 if TYPE_CHECKING:
     from reverie.recipe import Sampling
     from reverie.runs import Run
-    from reverie.tuning import Settings, Tuning
+    from reverie.tuning import Count, Settings, Tuning
     from reverie.tuning.tuner import OnProgress
 
 HELP = """Fit times and weights of steps to a run's model, for few evaluations; `reverie sample` uses them from then on.
@@ -29,9 +29,14 @@ on examples that were not fitted to. Both are stored in RUN/tuned.json. Tables t
 solution, beside other grids, on those examples: the distance a number of the data, as the model sees
 them, its root mean square and its median over examples. Settings of the sampler, and clip, may be given as key=value.
 
+A consistency model (`reverie distill`) has no such solution: its times are fitted to the distance of samples to the
+training examples.
+
 Examples:
 
   reverie tune runs/digits --nfe 5,10,20
+
+  reverie tune runs/digits-consistency --nfe 1,2,4
 
   reverie tune runs/digits --nfe 8 --sampler adams sampler.order=2 --guidance 3
 """
@@ -153,6 +158,9 @@ def _print(made: Tuning, fitted: tuple[int, ...]) -> None:
     from rich.table import Table
 
     counts = [c for c in made.counts if c.evaluations in fitted]
+    if not any(c.errors for c in counts):
+        _print_distances(counts)
+        return
     names = list(dict.fromkeys(name for c in counts for name in c.errors))
     about, console = counts[0].about, Console(highlight=False)
     reference, examples = about["reference_steps"], about["examples"]
@@ -167,6 +175,21 @@ def _print(made: Tuning, fitted: tuple[int, ...]) -> None:
         console.print()
         console.print(table)
     print(f"\nThe {reference} steps themselves are off by about {about['reference_rms']:.1g}.")
+
+
+def _print_distances(counts: list[Count]) -> None:
+    """Times that were fitted to how good samples are, and how good those were."""
+    from rich.console import Console
+    from rich.table import Table
+
+    about = counts[0].about
+    print(f"\nBy {about['by']}, {about['examples']} of them, of the noise that was fitted to:")
+    table = Table(box=None, padding=(0, 1))
+    for name in ("steps", "distance", "times"):
+        table.add_column(name, justify="left" if name == "times" else "right")
+    for c in counts:
+        table.add_row(str(c.steps), f"{c.about['distance']:.3g}", ", ".join(f"{t:.3g}" for t in c.times))
+    Console(highlight=False).print(table)
 
 
 def _use(run: Run, made: Tuning) -> str:

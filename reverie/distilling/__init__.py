@@ -1,6 +1,6 @@
 """Students of a run that sample in a few evaluations: which recipe makes them, and what they bring."""
 
-from reverie.distilling.beside import FILE, STUDENT, TEACHER, Beside, Line, beside, measured, picture
+from reverie.distilling.beside import FILE, STUDENT, TEACHER, Beside, Line, beside, correlation, measured, picture
 from reverie.distilling.methods import METHODS, Asked, Method, plan_for, students
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Line",
     "Method",
     "beside",
+    "correlation",
     "measured",
     "picture",
     "plan_for",

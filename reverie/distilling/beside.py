@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from reverie import config, plots
 from reverie.config import Plain
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 FILE = "distilled.json"
 """In the folder of the student that makes the fewest steps; a picture of the same name stands beside it."""
 TEACHER, STUDENT = "teacher", "student"
+PAIRS = 64
+"""Samples of the same noise that are compared one by one, at the most."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Line:
         evaluations: of the network, a sample; guidance makes two of one.
         seconds: that a thousand samples took on this machine.
         number: the quality.
+        alike: the correlation, over pixels or numbers and the first `PAIRS` samples, with what the teacher makes of the
+            same noise in its most steps; None for those themselves.
     """
 
     who: str
@@ -46,6 +52,7 @@ class Line:
     evaluations: int
     seconds: float
     number: Number
+    alike: float | None = None
 
     @property
     def name(self) -> str:
@@ -117,9 +124,20 @@ def beside(
         ValueError: as `Job.curve`.
     """
     protocol, found = measured(job, teacher, TEACHER, sorted({*counts, *students}), guidance, n, seed, told)
+    finest = max(found, key=lambda line: line.steps).steps
+    wanted = teacher.sample(PAIRS, seed=seed, sampling=teacher.settings(steps=finest, guidance=guidance))
     for run, steps in _by_run(students):
-        found += measured(job, run, STUDENT, steps, guidance if run.recipe.loss.scales else 1.0, n, seed, told)[1]
+        scale = guidance if run.recipe.loss.scales else 1.0
+        for line in measured(job, run, STUDENT, steps, scale, n, seed, told)[1]:
+            made = run.sample(PAIRS, seed=seed, sampling=run.settings(steps=line.steps, guidance=scale))
+            found.append(replace(line, alike=correlation(made, wanted)))
     return Beside({**protocol, "n": n, "seed": seed, "guidance": guidance}, tuple(found))
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Of examples a and b (N, ...), over the numbers of each: its mean over examples, of which flat ones count 0."""
+    x, y = (v.flatten(1).double() - v.flatten(1).double().mean(1, keepdim=True) for v in (a, b))
+    return float(((x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp_min(1e-12)).mean())
 
 
 def measured(

@@ -56,6 +56,8 @@ class Loss(Part, abc.ABC, family="loss"):
     """Whether it is never below 0."""
     apart: bool = False
     """Whether the gradient of what it learns is clipped apart from the model's, as that of a critic is none of its."""
+    rests: bool = False
+    """Whether there are steps in which the model has no gradient at all, and only what the loss learns moves."""
     needs: tuple[str, ...] = ()
     """The stages of the run that it learns from: see `reverie.stages`."""
     leaps: bool = False
@@ -190,6 +192,11 @@ class Around(Loss):
     def apart(self) -> bool:  # type: ignore[override]
         """As the loss inside."""
         return self.loss.apart
+
+    @property
+    def rests(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.rests
 
     @property
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]

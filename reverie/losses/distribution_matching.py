@@ -52,6 +52,11 @@ class DistributionMatching(ConsistencyModel, kind="distribution_matching", alias
     every: int = 2
     apart = True
 
+    @property
+    def rests(self) -> bool:  # type: ignore[override]
+        """Unless the student moves in every step."""
+        return self.every > 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.every < 1:

@@ -24,14 +24,17 @@ def accelerator(run: Run, cpu: bool) -> Accelerator:
     Raises:
         ValueError: a precision or a tracker that is not to be had here.
     """
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
     train = run.recipe.train
     check_available(train, cpu)
     AcceleratorState._reset_state()  # the precision of an earlier run in this process is not this one's
     trackers = list(train.report_to) or None
-    made = Accelerator(mixed_precision=train.precision, log_with=trackers, project_dir=run.path, cpu=cpu)
+    rests = DistributedDataParallelKwargs(find_unused_parameters=run.recipe.loss.rests)  # else it waits for gradients
+    made = Accelerator(
+        mixed_precision=train.precision, log_with=trackers, project_dir=run.path, cpu=cpu, kwargs_handlers=[rests]
+    )
     if trackers:
         made.init_trackers("reverie", config={"run": str(run.path)})
     return made

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reverie import config
 from reverie.grids import Tuned
 from reverie.guidance import ClassifierFreeGuide, Guide
-from reverie.samplers import Sampler, Weighed
+from reverie.samplers import Consistency, Sampler, Weighed
 from reverie.samplers.weighed import angles
 from reverie.tensors import host
 from reverie.tuning.record import FILE, Tuning, model_of, read
@@ -70,7 +70,7 @@ def choose(run: Run, sampling: Sampling) -> Choice:
     but not these, another guide or another threshold among them. A grid fitted with another scale of guidance
     serves within a factor of `NEAR`, which is said. A sampler that draws noise has no tuned grid, and nothing is said.
     """
-    if not (run.path / FILE).is_file() or not sampling.sampler.deterministic:
+    if not (run.path / FILE).is_file() or not _fits(run, sampling.sampler):
         return Choice(sampling)
     try:
         tuning = _fitting(run, sampling)
@@ -81,6 +81,16 @@ def choose(run: Run, sampling: Sampling) -> Choice:
     grid = grid_of(tuning, steps)
     sampler = sampling.sampler if why else sampler_of(tuning, steps)
     return Choice(replace(sampling, sampler=sampler, grid=grid), tuned=True, why=why)
+
+
+def _fits(run: Run, sampler: Sampler) -> bool:
+    """Whether times may have been fitted for it: it draws no noise, or is `Consistency` and there are some."""
+    if not isinstance(sampler, Consistency):
+        return sampler.deterministic
+    try:
+        return any(isinstance(t.sampler, Consistency) for t in read(run.path))
+    except ValueError:
+        return False
 
 
 def tuned(run: Run) -> tuple[Tuning, ...]:

@@ -24,14 +24,16 @@ from reverie.grids import Grid
 from reverie.prediction import Prediction
 from reverie.request import Request
 from reverie.runs import Run
-from reverie.samplers import Sampler
+from reverie.samplers import Consistency, Sampler
 from reverie.sampling import prior
 from reverie.synthesis import Notice, guided, rows_at_once
 from reverie.tensors import count, host, streams
-from reverie.tuning.choice import effective_guidance, effective_guide, tuned
+from reverie.tuning.by_distance import fit_by_distance
+from reverie.tuning.choice import effective_guidance, effective_guide
 from reverie.tuning.cost import steps_within
 from reverie.tuning.judging import Judged, judge, standard_grids, steps_to_judge
-from reverie.tuning.record import Count, Damaged, Tuning, model_of, read, set_aside, write
+from reverie.tuning.keeping import kept
+from reverie.tuning.record import Count, Damaged, Tuning, model_of, read
 from reverie.version import __version__
 
 NFE = (5, 6, 8, 10, 15, 20, 30)
@@ -80,13 +82,15 @@ class Settings:
 
 
 def _warned(text: str) -> None:
-    warnings.warn(text, RuntimeWarning, stacklevel=5)
+    warnings.warn(text, RuntimeWarning, stacklevel=6)
 
 
 def tune(
     run: Run, settings: Settings | None = None, on_progress: OnProgress | None = None, notice: Notice = _warned
 ) -> Tuning:
     """Fit a grid for each number of evaluations, keep them in the run, and return what it has for these settings.
+
+    For `Consistency`, which solves no equation step by step, see `fit_by_distance`.
 
     The fit sees the run's denoiser as sampling does: with guidance and clipping, every class in turn,
     a fixed number of rows at a time on a CPU. The errors are measured on as many examples more. Grids
@@ -104,7 +108,17 @@ def tune(
             pixels, fewer evaluations than one step takes, or a run not saved yet.
     """
     settings = Settings() if settings is None else settings
-    return _Tuning(run, settings, on_progress or (lambda done, what: None), notice).result()
+    told = on_progress or (lambda done, what: None)
+    own = run.recipe.sample
+    if isinstance(settings.sampler or own.sampler, Consistency):
+        chosen = replace(
+            own,
+            sampler=settings.sampler or own.sampler,
+            guidance=own.guidance if settings.guidance is None else settings.guidance,
+            clip=own.clip if settings.clip is None else settings.clip,
+        )
+        return fit_by_distance(run, chosen, settings, told, notice)
+    return _Tuning(run, settings, told, notice).result()
 
 
 def planned(run: Run, settings: Settings) -> tuple[tuple[int, int, int], ...]:
@@ -121,7 +135,7 @@ def _sampler(run: Run, sampler: Sampler | None) -> Sampler:
     """The sampler to fit for, if it solves the flow ODE."""
     own = run.recipe.sample
     chosen = replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space, run.shape).sampler
-    if not chosen.deterministic:
+    if not chosen.deterministic and not isinstance(chosen, Consistency):
         whose = "the run's sampler, " if sampler is None else ""
         raise ValueError(
             f"{whose}{chosen.kind}, draws noise, and a grid is fitted to the exact solution of the flow ODE, which "
@@ -181,27 +195,9 @@ class _Tuning:
         share = 1 - measuring / max(self.settings.seconds, measuring)
         counts = self._counts(fitted, self._judged(fitted, share))
         self.on_progress(1.0, "done")
-        before, made = self._before(), self._empty()  # read only now: another fit may have written meanwhile
-        for tuning in (t for t in before if t.same(made)):
-            made = made.merged(tuning.counts)
-        made = made.merged(counts)
-        write(self.run.path, [*(t for t in before if not t.same(made)), made])
-        return made
+        return kept(self.run, self._empty().merged(counts), self.notice)
 
     # ---------------------------------------------------------------------------------- parts
-
-    def _before(self) -> tuple[Tuning, ...]:
-        """What the run has; a damaged file is set aside, and what it holds is kept there.
-
-        Raises:
-            ValueError: a newer version wrote it.
-        """
-        try:
-            return tuned(self.run)
-        except Damaged as error:
-            kept = set_aside(self.run.path)
-            self.notice(f"{error}; it is kept as {kept.name}, and holds all that was tuned before")
-            return ()
 
     def _empty(self) -> Tuning:
         s = self.sampling

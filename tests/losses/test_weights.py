@@ -151,7 +151,7 @@ def test_a_weight_is_finite_without_any_signal(weight, notation):
         value = weights(weight, schedule, notation, host([1.0]))
         assert value.isfinite().all()
         # Where x is noise alone, an error in x0 cannot be seen in eps: a weight on eps is 0 in every other notation.
-        on_eps = {"min_snr", "soft_min_snr", "sigma_squared", "p2", "sigmoid"}
+        on_x0, on_eps = {"edm", "truncated_snr"}, {"min_snr", "soft_min_snr", "sigma_squared", "p2", "sigmoid"}
         if weight.kind == "unit" or (notation in ("eps", "score") and weight.kind in on_eps):
             assert close(value, host([1.0]))
         elif weight.kind in on_x0 and notation in ("x0", "v", "flow"):  # it counts the error in x0 there as well
