@@ -132,9 +132,9 @@ def page(data: str, found: dict[str, Any]) -> str:
     """The table of one set of data."""
     best = next(line for line in found["teacher"] if line["steps"] == 50)
     rows = [
-        f"{data.capitalize()}: a teacher of {found['seconds']:.0f} seconds of training, guidance {found['guidance']:g}; "
-        f"FID of {found['n']:,} samples in features of {FEATURES[data]}. Same picture: the correlation of {PAIRS} "
-        f"samples with what the teacher makes of the same noise in 50 steps.",
+        f"{data.capitalize()}: a teacher of {found['seconds']:.0f} seconds of training, guidance "
+        f"{found['guidance']:g}; FID of {found['n']:,} samples in features of {FEATURES[data]}. Same picture: the "
+        f"correlation of {PAIRS} samples with what the teacher makes of the same noise in 50 steps.",
         "",
         "| method | training, s | evaluations | FID | beside the teacher's 50 steps | same picture | seconds / 1,000 |",
         "|---|---|---|---|---|---|---|",
