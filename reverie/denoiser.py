@@ -190,12 +190,13 @@ class Remembering(Wrapper):
 class ToldScale(Wrapper):
     """A denoiser that has learned to be guided, told the scale: one evaluation does what guidance did with two."""
 
-    def __init__(self, denoiser: Denoises, scale: float) -> None:
+    def __init__(self, denoiser: Denoises, scale: float | Tensor) -> None:
         super().__init__(denoiser)
         self.scale = scale
 
     def __call__(self, x: Tensor, t: Tensor, cond: Cond | None = None) -> Prediction:
-        return self.denoiser(x, t, replace(cond or Cond(), scale=x.new_full((len(x),), self.scale)))
+        scale = self.scale.to(x) if isinstance(self.scale, Tensor) else x.new_full((len(x),), self.scale)
+        return self.denoiser(x, t, replace(cond or Cond(), scale=scale))
 
 
 class Clipped(Wrapper):

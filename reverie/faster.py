@@ -90,6 +90,7 @@ class _Compiled(nn.Module):
     def __init__(self, net: nn.Module, notice: Callable[[str], object], backend: str) -> None:
         super().__init__()
         self.net, self.notice, self.backend = net, notice, backend
+        self.conditions = getattr(net, "conditions", None)
         self.fast: Callable[..., Any] | None = None
 
     def forward(self, x: Tensor, label: Tensor, cond: Cond | None) -> Tensor:

@@ -29,6 +29,7 @@ from reverie.digests import digest
 if TYPE_CHECKING:
     from reverie.config import Plain
     from reverie.data import Examples
+    from reverie.losses import Loss
     from reverie.models import Model
     from reverie.recipe import Recipe
     from reverie.runs import Run
@@ -423,11 +424,33 @@ def _check_teacher(run: Run, teacher: Run, name: str) -> None:
     check_alike(run, teacher, who)
     if teacher.facts.fingerprint != run.facts.fingerprint:
         raise ValueError(f"{who}: it was trained on other data; give those that it was trained on")
-    if teacher.recipe.loss.leaps or teacher.recipe.loss.scales:
-        raise ValueError(
-            f"{who}: it is told where a step ends, or the scale of guidance, as students are (loss.kind="
-            f"{teacher.recipe.loss.kind}); distil the model that it has learned from"
-        )
+    check_teaches(run.recipe.loss, teacher, who)
+
+
+def check_teaches(loss: Loss, teacher: Run, who: str) -> None:
+    """Refuse a teacher that has learned steps of its own, and not those that it would have to make here.
+
+    Args:
+        loss: of the student.
+        teacher: the other run.
+        who: in words, what cannot be then.
+
+    Raises:
+        ValueError: with the run to name in its place.
+    """
+    from reverie.losses import Taught
+    from reverie.losses.base import layers
+
+    inner, own = list(layers(loss))[-1], teacher.recipe.loss
+    if not isinstance(inner, Taught):
+        return
+    within = inner.led == "within"
+    try:
+        own.check_sampling(*inner.solves, teacher.schedule, inner.guidance[1] if within and own.scales else 1.0)
+    except ValueError as error:
+        raise ValueError(f"{who}: it is a student itself; name the run that it has learned from ({error})") from None
+    if own.scales and not within:
+        raise ValueError(f"{who}: it is a student that is told the scale of guidance; name the run it has learned from")
 
 
 def _check_pair(run: Run, pair: Run) -> None:

@@ -14,13 +14,15 @@ from reverie.cli.train import taking_part, trained
 
 if TYPE_CHECKING:
     from reverie.distilling import Asked, Beside
+    from reverie.evaluation.evaluate import Settings
     from reverie.runs import Run
 
 HELP = """Teach a run to sample in a few steps, and tell what that brings.
 
 The student is a run as any other, which begins as its teacher and holds a copy of it. It is trained for as many
 evaluations of the network as its teacher was, unless train.steps says otherwise; settings are given as key=value, as to
-`reverie train`. To resume, run the same command again. A table then tells quality against evaluations and seconds of
+`reverie train`. Of a cascade it is the last model that is taught; its base samples as before, and is distilled by
+naming its folder. To resume, run the same command again. A table then tells quality against evaluations and seconds of
 both, and where the teacher draws level; it is stored in the student's folder as distilled.json and distilled.png.
 
 [bold]Methods[/bold], for --method:
@@ -47,7 +49,7 @@ Examples:
 
   reverie distill runs/digits --method mean_flow --guidance 1,4 --out runs/quick train.steps=500
 """
-FINE = 50
+REFERENCE = 50
 """Steps of the teacher that students are measured by."""
 
 
@@ -62,35 +64,44 @@ def distill(
         list[str] | None, typer.Argument(metavar="[SETTINGS]...", help="Of the student, as train.steps=500.")
     ] = None,
     method: Annotated[str, typer.Option(help="See above.")] = "progressive",
-    steps: Annotated[str, typer.Option(help="In how many steps the student is to sample; with commas.")] = "1,2,4",
+    steps: Annotated[
+        str | None, typer.Option(help="In how many the student is to sample, with commas; 1,2,4, or 1 where it is one.")
+    ] = None,
     guidance: Annotated[
         str | None,
         typer.Option(help="Of the teacher: one scale, or two with a comma, which are told the student; its own."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The student's folder; RUN-METHOD if left out.")] = None,
+    weaker: Annotated[Path | None, typer.Option(help="A run that the teacher is led away from (autoguidance).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The student's folder; one beside RUN if left out.")] = None,
     n: Annotated[int, typer.Option("-n", help="Samples that are judged at the end; 0 for no table.")] = 1000,
     metric: Annotated[str | None, typer.Option(help="By which; KID or the sliced Wasserstein distance.")] = None,
     extractor: Annotated[str | None, typer.Option(help="In whose features; by the data if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples that are judged.")] = 0,
 ) -> None:
     """Plan the student, train it after those in between, and put it beside its teacher."""
-    from reverie.distilling import Asked, plan_for
-    from reverie.runs import load
+    from reverie.distilling import METHODS, Asked, plan_for
+    from reverie.runs import load, of_package
 
     teacher = load(run)
-    out = out or teacher.path.with_name(f"{teacher.path.resolve().name}-{method}")
-    scales = _scales(teacher, method, guidance)
+    if method not in METHODS:
+        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}")
+    if n and n < 2:
+        raise ValueError(f"-n are samples that are judged, at least 2, or 0 for no table; given {n}")
+    place = teacher.path.resolve()
+    name = f"{place.name}-{method}"
+    out = out or (Path("runs") / name if of_package(place) else teacher.path.parent / name)
+    scales = _scales(teacher, METHODS[method].lessons > 0, guidance)
     layers = tuple(config.parse_override(_setting(word)) for word in words or [])
-    asked = Asked(method, _numbers(steps), scales, out, layers)
+    numbers = METHODS[method].steps if steps is None else _numbers(steps)
+    asked, settings = Asked(method, numbers, scales, out, layers, weaker), _judged(metric, extractor)
     plan = plan_for(teacher, asked)
-    given = [
-        "--method", method, "--steps", steps, *(["--guidance", guidance] if guidance else []), "--out", str(out),
-    ]  # fmt: skip
-    again = shlex.join(["reverie", "distill", str(run), *(words or []), *given])
+    given = ["--method", method, "--steps", ",".join(map(str, numbers))]
+    given += [f"--{key}={value}" for key, value in (("guidance", guidance), ("weaker", weaker)) if value is not None]
+    again = shlex.join(["reverie", "distill", str(run), *(words or []), *given, "--out", str(out)])
     processes = taking_part(plan)
     trained(plan, out, again, processes)
     if n and processes.is_main_process:
-        _compare(teacher, asked, n, seed, metric, extractor)
+        _compare(teacher, asked, n, seed, settings)
     if processes.is_main_process:
         print(f"done: {out}. Next: reverie sample {out} -n 64 --out samples.png")
 
@@ -113,20 +124,24 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"--steps takes whole numbers with commas, such as 1,2,4; given {text!r}") from None
 
 
-def _scales(teacher: Run, method: str, text: str | None) -> tuple[float, float]:
+def _scales(teacher: Run, lessons: bool, text: str | None) -> tuple[float, float]:
     """The lowest and the highest scale of guidance: the teacher's own, or those that are asked for.
 
     Raises:
-        ValueError: something that is no number, or more than two.
+        ValueError: something that is no number, or more than two; or the teacher's own guidance is no plain one.
     """
-    from reverie.distilling import METHODS
+    from reverie.guidance import ClassifierFreeGuide
 
     if text is None:
-        guide = teacher.recipe.sample.guide
-        plain = guide is None or guide.kind == "classifier_free"
-        lessons = method in METHODS and METHODS[method].lessons
-        own = teacher.recipe.sample.guidance if plain and lessons and teacher.vocabulary.parts else 1.0
-        return own, own
+        own = teacher.recipe.sample
+        if not lessons or not teacher.vocabulary.parts:
+            return 1.0, 1.0
+        if own.guide not in (None, ClassifierFreeGuide()):
+            raise ValueError(
+                f"{teacher.path} is sampled with guide.kind={own.guide.kind if own.guide else ''} and settings of its "
+                f"own, which a student does not learn; give --guidance, a scale of classifier-free guidance, 1 for none"
+            )
+        return own.guidance, own.guidance
     try:
         found = sorted(float(word) for word in text.split(","))
     except ValueError:
@@ -136,30 +151,40 @@ def _scales(teacher: Run, method: str, text: str | None) -> tuple[float, float]:
     return found[0], found[-1]
 
 
-def _compare(teacher: Run, asked: Asked, n: int, seed: int, metric: str | None, extractor: str | None) -> None:
+def _judged(metric: str | None, extractor: str | None) -> Settings:
+    """By what students are judged; asked for before anything is trained.
+
+    Raises:
+        ValueError: there is no such metric or extractor.
+    """
+    from reverie.evaluation.evaluate import Settings
+    from reverie.evaluation.extractors import from_text
+    from reverie.evaluation.metrics import from_names
+
+    return Settings(
+        tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
+        from_names(metric) if metric else (),
+    )
+
+
+def _compare(teacher: Run, asked: Asked, n: int, seed: int, settings: Settings) -> None:
     """Measure, print and store."""
     from reverie import plots
     from reverie.devices import usable
-    from reverie.distilling import FILE, beside, picture, students
-    from reverie.evaluation.evaluate import Settings
-    from reverie.evaluation.extractors import from_text
+    from reverie.distilling import FILE, METHODS, beside, picture, students
     from reverie.evaluation.job import Job
-    from reverie.evaluation.metrics import from_names
     from reverie.evaluation.team import Team
     from reverie.files import write_json
     from reverie.runs import load
 
     where = usable(None)
-    settings = Settings(
-        tuple(from_text(word.strip()) for word in extractor.split(",")) if extractor else (),
-        from_names(metric) if metric else (),
-    )
     job = Job(settings, device=where)
     made = {number: load(folder).to(where) for number, folder in students(teacher, asked).items()}
     low, high = asked.guidance
-    own = min(max(teacher.recipe.sample.guidance, low), high)
+    own = teacher.recipe.sample.guidance
+    own = min(max(own, low), high) if METHODS[asked.method].lessons else own
     with watched(Team()) as told:
-        found = beside(job, teacher.to(where), made, (*asked.steps, 2 * asked.steps[-1], FINE), own, n, seed, told)
+        found = beside(job, teacher.to(where), made, (*asked.steps, 2 * asked.steps[-1], REFERENCE), own, n, seed, told)
     _print(found)
     path = asked.out / FILE
     write_json(path, found.to_data())

@@ -178,6 +178,12 @@ def edit(
         if given is not None and not given >= least:
             raise ValueError(f"{option} must be at least {least}; given {given:g}")
     opened = load(run, weights)
+    if not opened.recipe.loss.flows:
+        teacher = f", {opened.path / 'teacher'}" if opened.has("teacher") else ""
+        raise ValueError(
+            f"{opened.path} has learned whole steps from noise to data (loss.kind={opened.recipe.loss.kind}), and a "
+            f"picture is edited between them: edit with the run that it has learned from{teacher}"
+        )
     source = source_of(opened, picture, resize)
     asked = Asked(mask, tuple(box or ()), outpaint, strength, invert, to, operator, measure, noise, method, vary)
     settings_words, method_words = _parted(words or [])

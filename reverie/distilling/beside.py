@@ -42,7 +42,7 @@ class Line:
         seconds: that a thousand samples took on this machine.
         number: the quality.
         alike: the correlation, over pixels or numbers and the first `PAIRS` samples, with what the teacher makes of the
-            same noise in its most steps; None for those themselves.
+            same noise in its most steps; None for those themselves, and where its sampler draws more noise.
     """
 
     who: str
@@ -125,12 +125,13 @@ def beside(
     """
     protocol, found = measured(job, teacher, TEACHER, sorted({*counts, *students}), guidance, n, seed, told)
     finest = max(found, key=lambda line: line.steps).steps
+    same = teacher.sampler.deterministic  # else its picture is not decided by the first noise
     wanted = teacher.sample(PAIRS, seed=seed, sampling=teacher.settings(steps=finest, guidance=guidance))
     for run, steps in _by_run(students):
         scale = guidance if run.recipe.loss.scales else 1.0
         for line in measured(job, run, STUDENT, steps, scale, n, seed, told)[1]:
             made = run.sample(PAIRS, seed=seed, sampling=run.settings(steps=line.steps, guidance=scale))
-            found.append(replace(line, alike=correlation(made, wanted)))
+            found.append(replace(line, alike=correlation(made, wanted) if same else None))
     return Beside({**protocol, "n": n, "seed": seed, "guidance": guidance}, tuple(found))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from reverie import config
 from reverie.config import Plain
 from reverie.plan import Plan, planned
 from reverie.recipe import Train
+from reverie.stages import check_teaches
 
 if TYPE_CHECKING:
     from reverie.runs import Run
@@ -35,6 +37,7 @@ class Asked:
         guidance: the lowest and the highest scale of guidance that becomes part of it.
         out: its folder.
         words: settings of the recipe on top, as layers.
+        weaker: a run that the teacher is led away from, in the place of no condition.
 
     Raises:
         ValueError: there is no such method, or it makes no such students.
@@ -45,6 +48,7 @@ class Asked:
     guidance: tuple[float, float]
     out: Path
     words: tuple[Mapping[str, Plain], ...] = ()
+    weaker: Path | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -53,6 +57,8 @@ class Asked:
         if not steps or min(steps) < 1 or list(steps) != sorted(set(steps)):
             raise ValueError(f"--steps takes rising numbers of steps, such as 1,2,4; given {','.join(map(str, steps))}")
         METHODS[self.method].check(self)
+        if self.weaker is not None and self.guidance == (1.0, 1.0):
+            raise ValueError("--weaker leads at a scale of guidance; give --guidance, such as 2")
 
 
 @dataclass(frozen=True)
@@ -60,22 +66,24 @@ class Method:
     """A way to learn to sample in few steps.
 
     Attributes:
-        about: a line for `--help`.
-        loss: the settings of the loss, for the largest number of steps asked for.
+        loss: its settings.
         sampler: how its students sample.
         evaluations: of the network, that a step of training costs with an unguided teacher; a backward pass is two.
-        lessons: of them the teacher's, which guidance doubles.
+        lessons: of them the teacher's, which guidance doubles; 0 where there is no teacher.
         grid: of the samples, without the number of steps.
-        single: whether a student makes one number of steps and no other.
+        steps: for how many, unless said.
+        single: whether a student makes one number of steps and no other, which is that of its loss's grid.
+        chained: whether students for more steps teach those for fewer.
     """
 
-    about: str
     loss: Mapping[str, Plain]
     sampler: str
     evaluations: float
     lessons: float
     grid: Mapping[str, Plain]
+    steps: tuple[int, ...] = (1, 2, 4)
     single: bool = False
+    chained: bool = False
 
     def check(self, asked: Asked) -> None:
         """Refuse numbers of steps, or guidance, that it has no students for.
@@ -83,17 +91,15 @@ class Method:
         Raises:
             ValueError: with what there are students for.
         """
-        if self.single and len(asked.steps) > 1 and asked.method != "progressive":
+        if self.single and not self.chained and len(asked.steps) > 1:
             raise ValueError(
-                f"a student by {asked.method} makes one number of steps; give one, such as --steps {asked.steps[-1]}"
+                f"a student by {asked.method} makes one number of steps; give one, such as --steps {asked.steps[0]}"
             )
-        if asked.method == "progressive":
-            ratios = [b / a for a, b in zip(asked.steps, asked.steps[1:], strict=False)]
-            if any(ratio != int(ratio) for ratio in ratios):
-                raise ValueError(
-                    f"each student by progressive distillation makes one step of several of the one before, so each of "
-                    f"--steps must divide the next, as in 1,2,4; given {','.join(map(str, asked.steps))}"
-                )
+        if self.chained and any(b % a for a, b in pairwise(asked.steps)):
+            raise ValueError(
+                f"each student by {asked.method} distillation makes one step of several of the one before, so each of "
+                f"--steps must divide the next, as in 1,2,4; given {','.join(map(str, asked.steps))}"
+            )
         if not self.lessons and asked.guidance != (1.0, 1.0):
             raise ValueError(
                 f"{asked.method} learns from data, without a teacher whose guidance it could take over: leave out "
@@ -108,39 +114,17 @@ class Method:
 _KARRAS: Mapping[str, Plain] = {"kind": "karras"}
 _UNIFORM: Mapping[str, Plain] = {"kind": "uniform"}
 METHODS: Mapping[str, Method] = {
-    "progressive": Method(
-        "one step for several of the teacher's, student after student (Salimans & Ho, 2022)",
-        {"kind": "progressive"}, "ddim", 5, 2, _UNIFORM, single=True,
-    ),
-    "consistency": Method(
-        "where the path of the flow ends, learned along the teacher's (Song et al., 2023; Song & Dhariwal, 2024)",
-        {"kind": "consistency"}, "consistency", 6, 2, _KARRAS,
-    ),
-    "consistency_training": Method(
-        "the same from data alone, beginning with the teacher's weights (Song & Dhariwal, 2024)",
-        {"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS,
-    ),
-    "scm": Method(
-        "the same in continuous time (Lu & Song, 2025)",
-        {"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 7, 1, _KARRAS,
-    ),
-    "mean_flow": Method(
-        "the mean of the flow over steps of any length (Geng et al., 2025)",
-        {"kind": "mean_flow"}, "jump", 6, 1, _UNIFORM,
-    ),
-    "shortcut": Method(
-        "steps of any length, each as two of half its length (Frans et al., 2024)",
-        {"kind": "shortcut", "taught": True}, "jump", 6, 1, _UNIFORM,
-    ),
-    "reflow": Method(
-        "straight paths between noise and what the teacher makes of it (Liu et al., 2023)",
-        {"kind": "reflow"}, "ddim", 13, 10, _UNIFORM,
-    ),
+    "progressive": Method({"kind": "progressive"}, "ddim", 5, 2, _UNIFORM, single=True, chained=True),
     "distribution_matching": Method(
-        "samples whose law, at every level of noise, is the teacher's (Yin et al., 2024)",
-        {"kind": "distribution_matching"}, "consistency", 6.5, 1, _UNIFORM, single=True,
+        {"kind": "distribution_matching"}, "consistency", 6.5, 1, _UNIFORM, steps=(1,), single=True
     ),
-}  # fmt: skip
+    "consistency": Method({"kind": "consistency"}, "consistency", 6, 2, _KARRAS),
+    "consistency_training": Method({"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS),
+    "scm": Method({"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 6, 1, _KARRAS),
+    "mean_flow": Method({"kind": "mean_flow"}, "jump", 6, 1, _UNIFORM),
+    "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 6, 1, _UNIFORM),
+    "reflow": Method({"kind": "reflow"}, "ddim", 13, 10, _UNIFORM),
+}
 """By name."""
 
 
@@ -152,21 +136,50 @@ def plan_for(teacher: Run, asked: Asked) -> Plan:
     Raises:
         ValueError: the teacher is no denoiser or is a student itself of another kind, or words that do not fit.
     """
-    if teacher.recipe.kind != "denoiser":
-        raise ValueError(f"{teacher.path} draws no samples (kind={teacher.recipe.kind}), so there is nothing to distil")
-    if teacher.recipe.loss.leaps or teacher.recipe.loss.scales:
+    _check_teacher(teacher, asked)
+    made = _student(teacher, asked, asked.steps, asked.out)
+    plan = planned([{key: value for key, value in made.items() if value is not None}])
+    last = plan
+    while isinstance(inner := last.stages.get("teacher"), Plan):
+        last = inner
+    check_teaches(last.recipe.loss, teacher, f"{teacher.path} cannot be distilled")
+    return plan
+
+
+def _check_teacher(teacher: Run, asked: Asked) -> None:
+    """Refuse a run whose students would begin as something else, or could not be what is asked.
+
+    Raises:
+        ValueError: with what can be done.
+    """
+    recipe, who = teacher.recipe, f"{teacher.path} cannot be distilled"
+    if recipe.kind != "denoiser":
+        raise ValueError(f"{who}: it draws no samples (kind={recipe.kind}), so there is nothing to distil")
+    if recipe.loss.self_conditions:
         raise ValueError(
-            f"{teacher.path} is a student already (loss.kind={teacher.recipe.loss.kind}); name its teacher"
+            f"{who}: it is told its own estimate of x0 from step to step, which a student of few steps is not"
+        )
+    if recipe.parameterization.outputs > 1:
+        raise ValueError(
+            f"{who}: its network puts out a variance of the reverse step, for which few steps have no use; train a run "
+            f"with parameterization.kind={getattr(recipe.parameterization, 'mean', recipe.parameterization).kind}"
+        )
+    if (
+        recipe.parameterization.kind == "x0"
+        and METHODS[asked.method].sampler == "consistency"
+        and (not METHODS[asked.method].single)
+    ):
+        raise ValueError(
+            f"{who} by {asked.method}: its network puts out x0, and a consistency model must say x where there is no "
+            f"noise; take --method progressive, distribution_matching, mean_flow or reflow"
         )
     if asked.guidance != (1.0, 1.0) and not teacher.vocabulary.parts:
         raise ValueError(f"{teacher.path} is told nothing that it could be guided by; leave out --guidance")
-    data = _student(teacher, asked, asked.steps, asked.out)
-    return planned([{key: value for key, value in data.items() if value is not None}])
 
 
 def students(teacher: Run, asked: Asked) -> dict[int, Path]:
     """The folder of the student that makes so many steps, for each number asked for."""
-    if asked.method != "progressive":
+    if not METHODS[asked.method].chained:
         return dict.fromkeys(asked.steps, asked.out)
     return {n: asked.out.joinpath(*["teacher"] * i) for i, n in enumerate(asked.steps)}
 
@@ -174,38 +187,56 @@ def students(teacher: Run, asked: Asked) -> dict[int, Path]:
 def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> dict[str, Plain]:
     """The recipe of the student in `folder`, that of the least number of steps, with its stages."""
     method, recipe = METHODS[asked.method], teacher.recipe
-    in_between = asked.method == "progressive" and len(steps) > 1
-    first = _named(teacher.path) if not in_between else folder / "teacher"
-    number = steps[0] if asked.method == "progressive" else steps[-1]
-    low, high = asked.guidance if not in_between else (1.0, 1.0)
-    loss = config.merged(dict(method.loss), _guided(method, low, high))
-    if asked.method == "progressive":
-        substeps = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
-        loss = config.merged(loss, {"grid": {"kind": "uniform", "steps": number}, "substeps": substeps})
-    if asked.method == "distribution_matching":
-        loss = config.merged(loss, {"grid": {"kind": "uniform", "steps": number}})
+    in_between = method.chained and len(steps) > 1
+    first = folder / "teacher" if in_between else _named(teacher.path)
+    number = steps[0] if method.chained else steps[-1]
     own: dict[str, Plain] = config.to_data(recipe)
     own["train"] = {**own["train"], **_training(recipe.train, method, asked, first)}
-    if asked.method == "scm":
-        loss = config.merged(loss, {"loss": {"warmup": own["train"]["steps"] // 10}})
-    own["loss"] = loss
-    chosen = recipe.sample.guidance if low < high else 1.0
+    low, high = asked.guidance
+    scale = min(max(recipe.sample.guidance, low), high) if low < high else 1.0
     own["sample"] = {
         **own["sample"], "sampler": {"kind": method.sampler}, "grid": {**method.grid, "steps": number},
-        "guidance": min(max(chosen, low), high) if low < high else 1.0, "guide": None,
+        "guidance": scale, "guide": None,
     }  # fmt: skip
     own["evaluate"] = {**own["evaluate"], "every": 0}
-    for word in asked.words:
-        own = config.merged(own, word)
-    given: dict[str, Plain] = {
+    own["stages"] = {
         each.name: str(_named(teacher.path) / each.name)
         for each in teacher.facts.stages
         if each.name not in ("teacher", "weaker")
     }
-    if "autoencoder" in given:
-        own["space"] = {**own["space"], "autoencoder": given.pop("autoencoder")}
-    taught: Plain = _student(teacher, asked, steps[1:], first) if in_between else str(first)
-    return {**own, "stages": {**given, "teacher": taught} if method.lessons else given}
+    if "autoencoder" in own["stages"]:
+        own["space"] = {**own["space"], "autoencoder": own["stages"].pop("autoencoder")}
+    for word in asked.words:
+        own = config.merged(own, {key: value for key, value in word.items() if key != "loss"})
+    loss = config.merged(dict(method.loss), _of_loss(method, asked, number, steps, in_between, own["train"]["steps"]))
+    for word in asked.words:
+        loss = config.merged({"loss": loss}, {"loss": word["loss"]})["loss"] if "loss" in word else loss
+    own["loss"] = loss
+    if asked.weaker is not None and not in_between:
+        own["stages"]["weaker"] = str(_named(asked.weaker))
+    if "teacher" in own["stages"]:
+        raise ValueError(f"stages.teacher is the run that is distilled, {teacher.path}; leave it out")
+    if method.lessons:
+        own["stages"]["teacher"] = _student(teacher, asked, steps[1:], first) if in_between else str(first)
+    return own
+
+
+def _of_loss(
+    method: Method, asked: Asked, number: int, steps: Sequence[int], in_between: bool, length: int
+) -> dict[str, Plain]:
+    """What a method's loss is told besides, by steps, guidance and length of training."""
+    told: dict[str, Plain] = {}
+    if method.lessons:
+        told["guidance"] = list(asked.guidance)
+        led = "within" if in_between else "auto" if asked.weaker else "classifier_free"
+        told["led"] = led if in_between or asked.weaker else "classifier_free"
+    if method.single:
+        told["grid"] = {"kind": "uniform", "steps": number}
+    if method.chained:
+        told["substeps"] = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
+    if asked.method == "scm":
+        told["warmup"] = length // 10
+    return {"loss": told} if "loss" in method.loss else told
 
 
 def _named(path: Path) -> Path:
@@ -213,15 +244,9 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.parts[:1] == ("..",) else path
 
 
-def _guided(method: Method, low: float, high: float) -> dict[str, Plain]:
-    """The setting of a loss that says so, of the loss inside where one stands around it."""
-    told: dict[str, Plain] = {"guidance": [low, high]} if method.lessons else {}
-    return {"loss": told} if "loss" in method.loss and told else told
-
-
 def _training(train: Train, method: Method, asked: Asked, start: Path) -> dict[str, Plain]:
     """What is other in the training of a student."""
-    guided, several = asked.guidance != (1.0, 1.0), len(asked.steps) if asked.method == "progressive" else 1
+    guided, several = asked.guidance != (1.0, 1.0), len(asked.steps) if method.chained else 1
     steps = max(1, round(train.steps * ORDINARY / method.cost(guided) / several))
     found: dict[str, Plain] = {
         "start": str(start), "steps": steps, "decay": "cosine", "warmup": min(train.warmup, max(1, steps // 20)),

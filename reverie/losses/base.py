@@ -56,6 +56,8 @@ class Loss(Part, abc.ABC, family="loss"):
     """Whether it is never below 0."""
     apart: bool = False
     """Whether the gradient of what it learns is clipped apart from the model's, as that of a critic is none of its."""
+    flows: bool = True
+    """Whether what it trains says the mean of x0 given x, so that it has a flow ODE that any solver may follow."""
     rests: bool = False
     """Whether there are steps in which the model has no gradient at all, and only what the loss learns moves."""
     needs: tuple[str, ...] = ()
@@ -192,6 +194,11 @@ class Around(Loss):
     def apart(self) -> bool:  # type: ignore[override]
         """As the loss inside."""
         return self.loss.apart
+
+    @property
+    def flows(self) -> bool:  # type: ignore[override]
+        """As the loss inside."""
+        return self.loss.flows
 
     @property
     def rests(self) -> bool:  # type: ignore[override]

@@ -14,17 +14,19 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.grids import Grid, Karras
 from reverie.losses.progressive import check_outputs
-from reverie.losses.teaching import Taught, rows
+from reverie.losses.teaching import Taught
 from reverie.losses.times import LogNormalTimes, Times
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Consistency, Heun, Sampler
 from reverie.schedules import Schedule
-from reverie.tensors import Noise, host
+from reverie.tensors import Noise, host, right
 
 
 class ConsistencyModel(Taught):
     """What consistency models of both kinds share: how they are sampled, and what their network must put out."""
+
+    flows = False
 
     def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
         """Refuse a network whose x0 does not become x itself as the noise goes to 0.
@@ -94,6 +96,10 @@ class ConsistencyMatching(ConsistencyModel, kind="consistency"):
                 f"of the flow ODE; use ddim, heun or midpoint"
             )
 
+    @property
+    def solves(self) -> tuple[Sampler, Grid]:
+        return self.sampler, self.grid.with_steps(self.most)
+
     def memory(self, bring: object = None) -> Steps:
         return Steps()
 
@@ -134,7 +140,7 @@ class ConsistencyMatching(ConsistencyModel, kind="consistency"):
             if self.taught:
                 teacher, told = self.lesson(f, x0, cond, noise)
                 x_s, _ = self.sampler.step(teacher, truth.x, t, s, cond, noise, self.sampler.init())
-            wanted = torch.where(rows(s == 0, x0) > 0, x_s, f(x_s, torch.where(s > 0, s, t), told).x0)
+            wanted = torch.where(right(s == 0, like=x0).bool(), x_s, f(x_s, torch.where(s > 0, s, t), told).x0)
         error = f(truth.x, t, told).x0 - wanted
         apart = (truth.level.sigma / truth.level.alpha.clamp_min(1e-3) - b.sigma / b.alpha.clamp_min(1e-3)).flatten()
         return pseudo_huber(error) / apart

@@ -15,19 +15,20 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoiser, Denoises
 from reverie.grids import Grid, Uniform
 from reverie.losses.base import Bring
-from reverie.losses.consistency import ConsistencyModel, Steps
+from reverie.losses.consistency import Steps
 from reverie.losses.denoising import natural_notation, read
-from reverie.losses.teaching import rows
+from reverie.losses.progressive import check_outputs
+from reverie.losses.teaching import Taught
 from reverie.losses.times import LogitNormalTimes, Times
-from reverie.parameterizations import rates_at
+from reverie.parameterizations import Parameterization, rates_at
 from reverie.prediction import Prediction
-from reverie.samplers import Consistency, Sampler
+from reverie.samplers import DDIM, Consistency, Sampler
 from reverie.schedules import Schedule
-from reverie.tensors import Noise
+from reverie.tensors import Noise, right
 
 
 @dataclass(frozen=True)
-class DistributionMatching(ConsistencyModel, kind="distribution_matching", aliases={"dmd": {}}):
+class DistributionMatching(Taught, kind="distribution_matching", aliases={"dmd": {}}):
     r"""(g - sg(g - (D_fake(y) - D_teacher(y)) / w))^2 / 2, for samples g of the student and y = alpha g + sigma eps.
 
         w = mean |g - D_teacher(y)|
@@ -51,6 +52,7 @@ class DistributionMatching(ConsistencyModel, kind="distribution_matching", alias
     times: Times = field(default_factory=LogitNormalTimes)
     every: int = 2
     apart = True
+    flows = False
 
     @property
     def rests(self) -> bool:  # type: ignore[override]
@@ -88,7 +90,7 @@ class DistributionMatching(ConsistencyModel, kind="distribution_matching", alias
         with torch.no_grad():
             for k in range(int(step.max())):
                 x_s, _ = Consistency().step(f, x, times[k], times[k + 1], cond, noise, None)
-                x = torch.where(rows(step > k, x) > 0, x_s, x)
+                x = torch.where(right(step > k, like=x).bool(), x_s, x)
         return x
 
     def __call__(
@@ -115,18 +117,28 @@ class DistributionMatching(ConsistencyModel, kind="distribution_matching", alias
         if rival is None:  # nothing is learned of the student yet: how far its samples are from what the teacher says
             return (truth.x0 - real).square().flatten(1).mean(1)
         fake = rival(truth.x, t, cond)
-        pull = (fake.x0.detach() - real) / rows(weight, x0)
+        pull = (fake.x0.detach() - real) / right(weight, like=x0)
         moved = (made - (made.detach() - pull)).square().flatten(1).mean(1) / 2
         return moved + rival.loss(fake, truth)
 
     def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
         super().check_sampling(sampler, grid, schedule, guidance)
         own, asked = self.grid(schedule), grid(schedule)
-        if len(own) != len(asked) or not torch.allclose(own, asked, rtol=0, atol=1e-9):
+        same = len(own) == len(asked) and torch.allclose(own, asked, rtol=0, atol=1e-9)
+        if not same or not (isinstance(sampler, Consistency) or (sampler == DDIM() and len(own) == 2)):
             raise ValueError(
-                f"this model has learned the {len(own) - 1} steps on its own grid and no others; given "
-                f"{len(asked) - 1} on the grid {grid.kind}: leave out --steps and grid"
+                f"this model has learned the {len(own) - 1} steps of sampler.kind=consistency on its own grid and no "
+                f"others; given {len(asked) - 1} of {sampler.kind} on the grid {grid.kind}: take its own sampler, "
+                f"steps and grid"
             )
+
+    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
+        """Refuse a network that puts out a variance.
+
+        Raises:
+            ValueError: it does.
+        """
+        check_outputs(self, parameterization)
 
 
 class Rival(Steps):

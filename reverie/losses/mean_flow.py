@@ -15,13 +15,13 @@ from reverie.denoiser import Denoises
 from reverie.grids import Grid
 from reverie.losses.progressive import check_outputs
 from reverie.losses.tangents import along
-from reverie.losses.teaching import Taught, landing, rows
+from reverie.losses.teaching import Taught, landing
 from reverie.losses.times import LogitNormalTimes, Times
 from reverie.parameterizations import Parameterization, rates_at
 from reverie.prediction import Prediction
 from reverie.samplers import Jump, Sampler
 from reverie.schedules import Schedule
-from reverie.tensors import Noise, host
+from reverie.tensors import Noise, host, right
 
 
 class Leaping(Taught):
@@ -178,7 +178,7 @@ class Shortcut(Leaping, kind="shortcut"):
             if self.taught:
                 teacher, told = self.lesson(f, x0, cond, noise)
                 leading = teacher(truth.x, t, cond)
-            wanted = torch.where(rows(s < t, x0) > 0, self.target(f, truth, t, s, told), velocity(leading))
+            wanted = torch.where(right(s < t, like=x0).bool(), self.target(f, truth, t, s, told), velocity(leading))
         error = velocity(f(truth.x, t, replace(told or Cond(), until=s.to(x0)))) - wanted
         return error.square().flatten(1).mean(1)
 

@@ -43,11 +43,21 @@ class Progressive(Taught, kind="progressive"):
     substeps: int = 2
     notation: Notation = "x0"
     weight: Weight = field(default_factory=TruncatedSNR)
+    flows = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.substeps < 1:
             raise ValueError(f"loss.substeps must be at least 1; given {self.substeps}")
+
+    @property
+    def solves(self) -> tuple[Sampler, Grid]:
+        return DDIM(), self.grid.with_steps(self.substeps * self.grid_steps)
+
+    @property
+    def grid_steps(self) -> int:
+        """N."""
+        return int(getattr(self.grid, "steps", 1))
 
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         times = self.grid(schedule)
@@ -112,7 +122,7 @@ class Progressive(Taught, kind="progressive"):
             return
         raise ValueError(
             f"this model has learned the {len(own) - 1} steps of DDIM on its own grid and no others; given "
-            f"{len(asked) - 1} of {sampler.kind} on the grid {grid.kind}: leave out --sampler, --steps and grid"
+            f"{len(asked) - 1} of {sampler.kind} on the grid {grid.kind}: take its own sampler, steps and grid"
         )
 
 

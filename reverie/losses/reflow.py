@@ -50,6 +50,10 @@ class Reflow(Taught, kind="reflow"):
                 f"adams, heun or ddim"
             )
 
+    @property
+    def solves(self) -> tuple[Sampler, Grid]:
+        return self.sampler, self.grid
+
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         return self.loss.times_at(u, schedule)
 

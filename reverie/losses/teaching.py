@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from reverie.conditioning import Cond
-from reverie.denoiser import Denoises, Rescheduled
-from reverie.grids import Grid
+from reverie.denoiser import Denoises, Rescheduled, ToldScale, reads_scale
+from reverie.grids import Grid, Uniform
 from reverie.guidance import AutoGuided, ClassifierFree
 from reverie.losses.base import Bring, Loss
 from reverie.prediction import Prediction
-from reverie.samplers import Sampler
+from reverie.samplers import DDIM, Sampler
 from reverie.schedules import Level, Schedule
-from reverie.tensors import Noise, right
+from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,15 @@ class Taught(Loss):
     Args:
         guidance: the lowest and the highest scale of the teacher's guidance; 1 is none. Where they differ, each
             example has one of its own, uniform between them, and the student is told it (Meng et al., 2023, section 3).
-        led: by classifier-free guidance, or away from the stage `weaker` (Karras et al., 2024).
+        led: by classifier-free guidance, or away from the stage `weaker` (Karras et al., 2024); or `within`
+            the teacher, which is a student itself and has learned it.
 
     Raises:
         ValueError: scales below 0, or the lowest above the highest.
     """
 
     guidance: tuple[float, float] = field(default=(1.0, 1.0), kw_only=True)
-    led: Literal["classifier_free", "auto"] = field(default="classifier_free", kw_only=True)
+    led: Literal["classifier_free", "auto", "within"] = field(default="classifier_free", kw_only=True)
 
     def __post_init__(self) -> None:
         low, high = self.guidance
@@ -70,6 +71,11 @@ class Taught(Loss):
     def opened(self, bring: Bring) -> Self:
         return self.taught_by(*(bring.stage(name) for name in self.needs)) if self.needs else self
 
+    @property
+    def solves(self) -> tuple[Sampler, Grid]:
+        """How the teacher is sampled in a lesson: one that has learned steps of its own has to have learned these."""
+        return DDIM(), Uniform(1000)
+
     def taught_by(self, teacher: Denoises, weaker: Denoises | None = None) -> Self:
         """The same with its teacher, and the model that this is led away from if there is one."""
         made = copy.copy(self)
@@ -100,6 +106,8 @@ class Taught(Loss):
                 model.to(x0.device)
         if isinstance(scale, float) and scale == 1:
             guided: Denoises = teacher
+        elif self.led == "within":
+            guided = ToldScale(teacher, scale) if reads_scale(teacher) else teacher
         elif self.led == "auto":
             assert weaker is not None
             guided = AutoGuided(teacher, weaker, scale)
@@ -132,8 +140,3 @@ def landing(x: Tensor, a: Level, z: Tensor, b: Level) -> Prediction:
     """
     x0 = (a.sigma * z - b.sigma * x) / (a.sigma * b.alpha - b.sigma * a.alpha)
     return Prediction.from_x0(x0, x, a)
-
-
-def rows(value: Tensor, like: Tensor) -> Tensor:
-    """`value` (B,) to meet `like` (B, ...)."""
-    return right(value, like=like)

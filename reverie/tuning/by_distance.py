@@ -110,11 +110,10 @@ def _next(run: Run, before: Tensor, measured: Callable[[Tensor], float], tries: 
         return known[share][1]
 
     low, high = 0.02, 0.98
+    if tries == 1:
+        at(0.5)
     a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     while len(known) < tries:
-        if tries == 1:
-            at(0.5)
-            break
         if at(a) <= at(b):
             high, b = b, a
             a = high - GOLDEN * (high - low)

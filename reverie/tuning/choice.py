@@ -80,7 +80,12 @@ def choose(run: Run, sampling: Sampling) -> Choice:
     why = "" if tuning.guidance == asked else f"the grid was tuned with {_other_guidance(run, [tuning], sampling)}"
     grid = grid_of(tuning, steps)
     sampler = sampling.sampler if why else sampler_of(tuning, steps)
-    return Choice(replace(sampling, sampler=sampler, grid=grid), tuned=True, why=why)
+    made = replace(sampling, sampler=sampler, grid=grid)
+    try:
+        run.recipe.check_sampling(made)
+    except ValueError:  # it has learned its own times, and no others
+        return Choice(sampling)
+    return Choice(made, tuned=True, why=why)
 
 
 def _fits(run: Run, sampler: Sampler) -> bool:

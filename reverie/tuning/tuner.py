@@ -176,6 +176,11 @@ class _Tuning:
         made = replace(own, sampler=_sampler(run, settings.sampler), guidance=scale, clip=clip)
         self.sampling = replace(made, guidance=effective_guidance(run, made), guide=effective_guide(run, made))
         self.sampling.check(run.space)
+        if not run.recipe.loss.flows or run.recipe.loss.leaps:
+            raise ValueError(
+                f"{run.path} has learned steps (loss.kind={run.recipe.loss.kind}) that are no solution of its flow "
+                f"ODE, so there is nothing to fit times to; of students, times are fitted for sampler.kind=consistency"
+            )
         self.counts = sorted({(cost, steps) for _, cost, steps in planned(run, settings)})
         denoiser, shape = run.denoiser, run.shape
         self.model = model_of(run)

@@ -77,6 +77,11 @@ class _Measurement:
     """One measurement: what is fixed before the first batch."""
 
     def __init__(self, run: Run, settings: Settings, data: Data | str | None) -> None:
+        if not run.recipe.loss.flows:
+            raise ValueError(
+                f"{run.path} has learned steps (loss.kind={run.recipe.loss.kind}) and no flow that could be "
+                f"followed; measure the run that it has learned from"
+            )
         self.run, self.settings, self.f = run, settings, run.denoiser
         self.device = next(self.f.parameters()).device
         self.chosen = choose(run, settings, data)
