@@ -7,7 +7,7 @@ way to sample, and nothing here trains.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +71,7 @@ class Method:
         evaluations: of the network, that a step of training costs with an unguided teacher; a backward pass is two.
         lessons: of them the teacher's, which guidance doubles; 0 where there is no teacher.
         grid: of the samples, without the number of steps.
+        shares: settings of the loss that count steps of training, as shares of all of them.
         steps: for how many, unless said.
         single: whether a student makes one number of steps and no other, which is that of its loss's grid.
         chained: whether students for more steps teach those for fewer.
@@ -81,6 +82,7 @@ class Method:
     evaluations: float
     lessons: float
     grid: Mapping[str, Plain]
+    shares: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[int, ...] = (1, 2, 4)
     single: bool = False
     chained: bool = False
@@ -113,14 +115,18 @@ class Method:
 
 _KARRAS: Mapping[str, Plain] = {"kind": "karras"}
 _UNIFORM: Mapping[str, Plain] = {"kind": "uniform"}
+_DOUBLING: Mapping[str, float] = {"doubling": 0.2}
+"""Ten steps, doubled four times in the course of training."""
 METHODS: Mapping[str, Method] = {
     "progressive": Method({"kind": "progressive"}, "ddim", 5, 2, _UNIFORM, single=True, chained=True),
     "distribution_matching": Method(
         {"kind": "distribution_matching"}, "consistency", 6.5, 1, _UNIFORM, steps=(1,), single=True
     ),
-    "consistency": Method({"kind": "consistency"}, "consistency", 6, 2, _KARRAS),
-    "consistency_training": Method({"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS),
-    "scm": Method({"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 6, 1, _KARRAS),
+    "consistency": Method({"kind": "consistency"}, "consistency", 6, 2, _KARRAS, _DOUBLING),
+    "consistency_training": Method({"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS, _DOUBLING),
+    "scm": Method(
+        {"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 6, 1, _KARRAS, {"warmup": 0.1}
+    ),
     "mean_flow": Method({"kind": "mean_flow"}, "jump", 6, 1, _UNIFORM),
     "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 6, 1, _UNIFORM),
     "reflow": Method({"kind": "reflow"}, "ddim", 13, 10, _UNIFORM),
@@ -234,8 +240,7 @@ def _of_loss(
         told["grid"] = {"kind": "uniform", "steps": number}
     if method.chained:
         told["substeps"] = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
-    if asked.method == "scm":
-        told["warmup"] = length // 10
+    told |= {name: max(1, round(share * length)) for name, share in method.shares.items()}
     return {"loss": told} if "loss" in method.loss else told
 
 
