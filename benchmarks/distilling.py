@@ -141,8 +141,9 @@ def page(data: str, found: dict[str, Any]) -> str:
     ]
 
     def row(name: str, training: str, line: dict[str, Any]) -> str:
+        error = "" if line["error"] is None else f" ± {line['error']:.1f}"  # of too few samples it has none
         return (
-            f"| {name} | {training} | {line['evaluations']} | {line['distance']:.1f} ± {line['error']:.1f} | "
+            f"| {name} | {training} | {line['evaluations']} | {line['distance']:.1f}{error} | "
             f"{100 * (line['distance'] / best['distance'] - 1):+.0f} % | "
             f"{'' if line.get('alike') is None else format(line['alike'], '.2f')} | {line['seconds']:.3g} |"
         )

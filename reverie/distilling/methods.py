@@ -68,8 +68,9 @@ class Method:
     Attributes:
         loss: its settings.
         sampler: how its students sample.
-        evaluations: of the network, that a step of training costs with an unguided teacher; a backward pass is two.
-        lessons: of them the teacher's, which guidance doubles; 0 where there is no teacher.
+        evaluations: of the student and what else learns, that a step of training costs; a backward pass is two.
+        lessons: evaluations of the teacher besides, which guidance doubles; 0 where there is no teacher, and for each
+            substep of a chain.
         grid: of the samples, without the number of steps.
         shares: settings of the loss that count steps of training, as shares of all of them.
         steps: for how many, unless said.
@@ -108,9 +109,9 @@ class Method:
                 f"--guidance"
             )
 
-    def cost(self, guided: bool) -> float:
-        """Evaluations a step of training."""
-        return self.evaluations + (self.lessons if guided else 0.0)
+    def cost(self, guided: bool, substeps: int = 1) -> float:
+        """Evaluations a step of training, of a teacher that makes so many substeps if it is a chain's."""
+        return self.evaluations + self.lessons * substeps * (2 if guided else 1)
 
 
 _KARRAS: Mapping[str, Plain] = {"kind": "karras"}
@@ -118,18 +119,18 @@ _UNIFORM: Mapping[str, Plain] = {"kind": "uniform"}
 _DOUBLING: Mapping[str, float] = {"doubling": 0.2}
 """Ten steps, doubled four times in the course of training."""
 METHODS: Mapping[str, Method] = {
-    "progressive": Method({"kind": "progressive"}, "ddim", 5, 2, _UNIFORM, single=True, chained=True),
+    "progressive": Method({"kind": "progressive"}, "ddim", 3, 1, _UNIFORM, single=True, chained=True),
     "distribution_matching": Method(
-        {"kind": "distribution_matching"}, "consistency", 6.5, 1, _UNIFORM, steps=(1,), single=True
+        {"kind": "distribution_matching"}, "consistency", 5.5, 1, _UNIFORM, steps=(1,), single=True
     ),
-    "consistency": Method({"kind": "consistency"}, "consistency", 6, 2, _KARRAS, _DOUBLING),
+    "consistency": Method({"kind": "consistency"}, "consistency", 4, 2, _KARRAS, _DOUBLING),
     "consistency_training": Method({"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS, _DOUBLING),
     "scm": Method(
-        {"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 6, 1, _KARRAS, {"warmup": 0.1}
+        {"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 5, 1, _KARRAS, {"warmup": 0.1}
     ),
-    "mean_flow": Method({"kind": "mean_flow"}, "jump", 6, 1, _UNIFORM),
-    "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 6, 1, _UNIFORM),
-    "reflow": Method({"kind": "reflow"}, "ddim", 13, 10, _UNIFORM),
+    "mean_flow": Method({"kind": "mean_flow"}, "jump", 5, 1, _UNIFORM),
+    "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 5, 1, _UNIFORM),
+    "reflow": Method({"kind": "reflow"}, "ddim", 3, 10, _UNIFORM),
 }
 """By name."""
 
@@ -196,8 +197,11 @@ def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> 
     in_between = method.chained and len(steps) > 1
     first = folder / "teacher" if in_between else _named(teacher.path)
     number = steps[0] if method.chained else steps[-1]
+    substeps = 1
+    if method.chained:
+        substeps = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
     own: dict[str, Plain] = config.to_data(recipe)
-    own["train"] = {**own["train"], **_training(recipe.train, method, asked, first)}
+    own["train"] = {**own["train"], **_training(recipe.train, method, asked, first, substeps, in_between)}
     low, high = asked.guidance
     scale = min(max(recipe.sample.guidance, low), high) if low < high else 1.0
     own["sample"] = {
@@ -214,7 +218,9 @@ def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> 
         own["space"] = {**own["space"], "autoencoder": own["stages"].pop("autoencoder")}
     for word in asked.words:
         own = config.merged(own, {key: value for key, value in word.items() if key != "loss"})
-    loss = config.merged(dict(method.loss), _of_loss(method, asked, number, steps, in_between, own["train"]["steps"]))
+    loss = config.merged(
+        dict(method.loss), _of_loss(method, asked, number, substeps, in_between, own["train"]["steps"])
+    )
     for word in asked.words:
         loss = config.merged({"loss": loss}, {"loss": word["loss"]})["loss"] if "loss" in word else loss
     own["loss"] = loss
@@ -228,7 +234,7 @@ def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> 
 
 
 def _of_loss(
-    method: Method, asked: Asked, number: int, steps: Sequence[int], in_between: bool, length: int
+    method: Method, asked: Asked, number: int, substeps: int, in_between: bool, length: int
 ) -> dict[str, Plain]:
     """What a method's loss is told besides, by steps, guidance and length of training."""
     told: dict[str, Plain] = {}
@@ -239,7 +245,7 @@ def _of_loss(
     if method.single:
         told["grid"] = {"kind": "uniform", "steps": number}
     if method.chained:
-        told["substeps"] = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
+        told["substeps"] = substeps
     told |= {name: max(1, round(share * length)) for name, share in method.shares.items()}
     return {"loss": told} if "loss" in method.loss else told
 
@@ -249,10 +255,11 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.parts[:1] == ("..",) else path
 
 
-def _training(train: Train, method: Method, asked: Asked, start: Path) -> dict[str, Plain]:
-    """What is other in the training of a student."""
+def _training(train: Train, method: Method, asked: Asked, start: Path, substeps: int, within: bool) -> dict[str, Plain]:
+    """What is other in the training of a student, whose teacher has its guidance `within` itself or is led by it."""
     guided, several = asked.guidance != (1.0, 1.0), len(asked.steps) if method.chained else 1
-    steps = max(1, round(train.steps * ORDINARY / method.cost(guided) / several))
+    cost = method.cost(guided and not within, substeps)
+    steps = max(1, round(train.steps * ORDINARY / cost / several))
     found: dict[str, Plain] = {
         "start": str(start), "steps": steps, "decay": "cosine", "warmup": min(train.warmup, max(1, steps // 20)),
         "ema": min(train.ema, 0.99), "ema_lengths": [],

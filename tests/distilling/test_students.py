@@ -1,5 +1,7 @@
 """Students of a run: trained, killed, resumed, saved, sampled and refused as any other run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from reverie.denoiser import Denoiser, reads_scale
 from reverie.distilling import METHODS, Asked, plan_for, students
 from reverie.faster import compiled
 from reverie.grids import Uniform
+from reverie.plan import Plan
 from reverie.recipe import Sampling
 from reverie.runs import begin, load
 from reverie.samplers import DDIM, Consistency, Heun, Jump
@@ -296,3 +299,19 @@ def test_the_validation_loss_of_a_student_is_logged(tmp_path):
     found = [line["validation_loss"] for line in metrics(tmp_path / "s") if "validation_loss" in line]
     assert len(found) >= 2
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_a_student_is_trained_for_as_many_evaluations_as_its_teacher(tmp_path, method, scale):
+    teacher, chosen = load(copied(tmp_path / "teacher")), METHODS[method]
+    teacher.recipe = replace(teacher.recipe, train=replace(teacher.recipe.train, steps=3000))
+    scales = (scale, scale) if chosen.lessons else (1.0, 1.0)
+    plan, spent = plan_for(teacher, Asked(method, chosen.steps, scales, tmp_path / "s")), 0.0
+    while isinstance(plan, Plan):
+        inner = getattr(plan.recipe.loss, "loss", plan.recipe.loss) if method == "scm" else plan.recipe.loss
+        asked = 2 if scales[0] != 1 and inner.led == "classifier_free" else 1
+        lessons = chosen.lessons * getattr(plan.recipe.loss, "substeps", 1)
+        spent += plan.recipe.train.steps * (chosen.evaluations + asked * lessons)
+        plan = plan.stages.get("teacher")
+    assert spent == pytest.approx(3 * 3000, rel=0.02)
