@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reverie import config, plots
 from reverie.config import Plain
-from reverie.evaluation.curve import Point
+from reverie.evaluation.curve import Point, ticks
 from reverie.evaluation.job import Job
 from reverie.evaluation.numbers import Number
 from reverie.evaluation.subject import Subject
@@ -183,8 +183,14 @@ def picture(found: Beside, title: str) -> Figure:
         if number.floor is not None and number.floor > 0:
             panel.axhline(number.floor, color=plots.FAINT, linewidth=1, linestyle=":", label="real examples")
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        if cost == "evaluations":
+            ticks(panel, sorted({line.evaluations for line in found.lines}))
         if min(line.number.value for line in found.lines) > 0:
             panel.set_yscale("log")
+            for set_formatter in (panel.yaxis.set_major_formatter, panel.yaxis.set_minor_formatter):
+                set_formatter("{x:g}")
+            panel.tick_params(axis="y", which="minor", labelsize=8)
         plots.lined(panel, "", label, f"{number.title}, {number.extractor}, {number.better} is better")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11, color=plots.INK)

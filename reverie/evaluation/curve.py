@@ -160,7 +160,7 @@ def picture(curve: Curve, title: str = "") -> Figure:
         if floor is not None and (floor > 0 or not positive):
             panel.axhline(scale * floor, color=plots.FAINT, linewidth=1, linestyle=":", label="real examples")
         panel.set_xscale("log")
-        _ticks(panel, sorted({at(p) for p in curve.points}))
+        ticks(panel, sorted({at(p) for p in curve.points}))
         if positive and _spans(curve.points):
             panel.set_yscale("log")
         unit = " (%)" if number.unit == "%" else ""
@@ -171,7 +171,7 @@ def picture(curve: Curve, title: str = "") -> Figure:
     return figure
 
 
-def _ticks(panel: Axes, places: Sequence[float]) -> None:
+def ticks(panel: Axes, places: Sequence[float]) -> None:
     """A tick at each place that is not close to the one before, as plain numbers."""
     from matplotlib.ticker import NullLocator
 
