@@ -36,8 +36,6 @@ Examples:
 
   reverie tune runs/digits --nfe 5,10,20
 
-  reverie tune runs/digits-consistency --nfe 1,2,4
-
   reverie tune runs/digits --nfe 8 --sampler adams sampler.order=2 --guidance 3
 """
 SAID_EVERY = 0.1
