@@ -93,6 +93,11 @@ def guided(f: Denoises, sampling: Sampling, negative: Cond | None = None, helper
     """
     _check_memory(sampling)
     if reads_scale(f):
+        if negative is not None or sampling.guide is not None:
+            raise ValueError(
+                "this model has learned to be guided away from no condition, by itself: leave out the negative text "
+                "and guide, and give --guidance alone"
+            )
         f = ToldScale(f, sampling.guidance)
     elif sampling.guide is not None:
         f = sampling.guide.wrap(f, sampling.guidance, helper, negative)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from toys import cli, trained
+from toys import cli, copied, trained
 
 from reverie.pictures import read_metadata
 from reverie.runs import load
@@ -60,6 +60,14 @@ def test_a_consistency_model_is_tuned_and_samples_with_its_times_from_then_on(st
     assert again.code == 0, again
     assert [c.steps for c in read(student)[0].counts] == [1, 2, 3]
     assert json.loads((student / FILE).read_text())["format"] == 1
+
+
+def test_a_model_of_a_flow_has_no_times_for_a_sampler_that_draws_noise(tmp_path):
+    run = copied(tmp_path / "run")
+    result = cli("tune", run, "--nfe", "2", "-n", "8", "--sampler", "consistency")
+    assert result.code == 1
+    assert "draws noise" in result.err
+    assert not (run / FILE).exists()
 
 
 def test_what_makes_one_number_of_steps_has_no_times_to_fit(tmp_path):

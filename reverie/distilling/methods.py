@@ -240,8 +240,7 @@ def _of_loss(
     told: dict[str, Plain] = {}
     if method.lessons:
         told["guidance"] = list(asked.guidance)
-        led = "within" if in_between else "auto" if asked.weaker else "classifier_free"
-        told["led"] = led if in_between or asked.weaker else "classifier_free"
+        told["led"] = "within" if in_between else "auto" if asked.weaker else "classifier_free"
     if method.single:
         told["grid"] = {"kind": "uniform", "steps": number}
     if method.chained:

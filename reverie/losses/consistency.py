@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.grids import Grid, Karras
-from reverie.losses.progressive import check_outputs
-from reverie.losses.teaching import Taught
+from reverie.losses.teaching import Counting, Steps, Taught
 from reverie.losses.times import LogNormalTimes, Times
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
@@ -23,10 +22,14 @@ from reverie.schedules import Schedule
 from reverie.tensors import Noise, host, right
 
 
-class ConsistencyModel(Taught):
+class ConsistencyModel(Counting, Taught):
     """What consistency models of both kinds share: how they are sampled, and what their network must put out."""
 
+    times: Times
     flows = False
+
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.times(u, schedule)
 
     def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
         """Refuse a network whose x0 does not become x itself as the noise goes to 0.
@@ -34,7 +37,7 @@ class ConsistencyModel(Taught):
         Raises:
             ValueError: with those whose x0 does.
         """
-        check_outputs(self, parameterization)
+        super().check(schedule, parameterization)
         if parameterization.kind == "x0":
             raise ValueError(
                 "a consistency model says x where there is no noise, which a network that puts out x0 would have to "
@@ -100,13 +103,6 @@ class ConsistencyMatching(ConsistencyModel, kind="consistency"):
     def solves(self) -> tuple[Sampler, Grid]:
         return self.sampler, self.grid.with_steps(self.most)
 
-    def memory(self, bring: object = None) -> Steps:
-        return Steps()
-
-    def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
-        assert isinstance(memory, Steps)
-        memory.done += 1
-
     def steps(self, memory: nn.Module | None) -> int:
         """Of the grid, by now; without memory as at the end."""
         if not isinstance(memory, Steps) or not self.doubling:
@@ -118,9 +114,6 @@ class ConsistencyMatching(ConsistencyModel, kind="consistency"):
         grid, t = self.grid.with_steps(steps)(schedule), host(self.times(u, schedule))
         above = (len(grid) - 1 - torch.searchsorted(grid.flip(0).contiguous(), t.contiguous())).clamp(0, len(grid) - 2)
         return grid[above], grid[above + 1]
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.times(u, schedule)
 
     def __call__(
         self,
@@ -153,13 +146,3 @@ def pseudo_huber(error: Tensor) -> Tensor:
     """
     c, square = 0.00054, error.flatten(1).square().mean(1)
     return square / ((square + c**2).sqrt() + c)
-
-
-class Steps(nn.Module):
-    """How many steps of training are done."""
-
-    done: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("done", torch.zeros((), dtype=torch.int64))

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
-from reverie.losses.consistency import ConsistencyModel, Steps
+from reverie.losses.consistency import ConsistencyModel
 from reverie.losses.tangents import along, angular
+from reverie.losses.teaching import Steps
 from reverie.losses.times import LogNormalTimes, Times
 from reverie.parameterizations import rates_at
 from reverie.prediction import Prediction
-from reverie.schedules import Schedule
 from reverie.tensors import Noise
 
 
@@ -56,16 +56,6 @@ class ContinuousConsistency(ConsistencyModel, kind="continuous_consistency", ali
                 f"warmup={self.warmup}"
             )
 
-    def memory(self, bring: object = None) -> Steps:
-        return Steps()
-
-    def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
-        assert isinstance(memory, Steps)
-        memory.done += 1
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.times(u, schedule)
-
     def __call__(
         self,
         f: Denoises,
@@ -77,11 +67,7 @@ class ContinuousConsistency(ConsistencyModel, kind="continuous_consistency", ali
     ) -> Tensor:
         t = self.times(u, f.schedule)
         truth = Prediction.of(x0, noise(x0), f.schedule.at(t, like=x0))
-        leading, told = truth, cond
-        if self.taught:
-            teacher, told = self.lesson(f, x0, cond, noise)
-            with torch.no_grad():
-                leading = teacher(truth.x, t, cond)
+        leading, told = self.leading(f, truth, t, cond, noise)
         own = f(truth.x, t, told)
         said = turned(own)  # with its gradient, before anything of the prediction is asked for without
         share = min(1.0, int(memory.done) / self.warmup) if isinstance(memory, Steps) and self.warmup else 1.0

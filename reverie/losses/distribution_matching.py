@@ -15,12 +15,10 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoiser, Denoises
 from reverie.grids import Grid, Uniform
 from reverie.losses.base import Bring
-from reverie.losses.consistency import Steps
 from reverie.losses.denoising import natural_notation, read
-from reverie.losses.progressive import check_outputs
-from reverie.losses.teaching import Taught
+from reverie.losses.teaching import Counting, OnGrid, Steps
 from reverie.losses.times import LogitNormalTimes, Times
-from reverie.parameterizations import Parameterization, rates_at
+from reverie.parameterizations import rates_at
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Consistency, Sampler
 from reverie.schedules import Schedule
@@ -28,7 +26,7 @@ from reverie.tensors import Noise, right
 
 
 @dataclass(frozen=True)
-class DistributionMatching(Taught, kind="distribution_matching", aliases={"dmd": {}}):
+class DistributionMatching(Counting, OnGrid, kind="distribution_matching", aliases={"dmd": {}}):
     r"""(g - sg(g - (D_fake(y) - D_teacher(y)) / w))^2 / 2, for samples g of the student and y = alpha g + sigma eps.
 
         w = mean |g - D_teacher(y)|
@@ -52,7 +50,6 @@ class DistributionMatching(Taught, kind="distribution_matching", aliases={"dmd":
     times: Times = field(default_factory=LogitNormalTimes)
     every: int = 2
     apart = True
-    flows = False
 
     @property
     def rests(self) -> bool:  # type: ignore[override]
@@ -72,20 +69,9 @@ class DistributionMatching(Taught, kind="distribution_matching", aliases={"dmd":
     def memory(self, bring: Bring | None = None) -> Rival | None:
         return None if bring is None else Rival(bring.stage("teacher"))
 
-    def observe(self, memory: nn.Module | None, u: Tensor, values: Tensor) -> None:
-        assert isinstance(memory, Rival)
-        memory.done += 1
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.grid(schedule)[self._step(u, schedule)]
-
-    def _step(self, u: Tensor, schedule: Schedule) -> Tensor:
-        steps = len(self.grid(schedule)) - 1
-        return (u * steps).long().clamp(max=steps - 1)
-
     def begin(self, f: Denoises, x0: Tensor, u: Tensor, cond: Cond | None, noise: Noise) -> Tensor:
         """x (B, ...) at the step that each u (B,) stands for: as the student's own steps before make it of noise."""
-        times, step = self.grid(f.schedule), self._step(u, f.schedule)
+        times, step = self.grid(f.schedule), self.step(u, f.schedule)
         x = f.schedule.at(times[0], like=x0).sigma * noise(x0)
         with torch.no_grad():
             for k in range(int(step.max())):
@@ -123,22 +109,15 @@ class DistributionMatching(Taught, kind="distribution_matching", aliases={"dmd":
 
     def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
         super().check_sampling(sampler, grid, schedule, guidance)
-        own, asked = self.grid(schedule), grid(schedule)
-        same = len(own) == len(asked) and torch.allclose(own, asked, rtol=0, atol=1e-9)
-        if not same or not (isinstance(sampler, Consistency) or (sampler == DDIM() and len(own) == 2)):
+        own, asked = len(self.grid(schedule)) - 1, len(grid(schedule)) - 1
+        if not self.is_own(grid, schedule) or not (
+            isinstance(sampler, Consistency) or (sampler == DDIM() and own == 1)
+        ):
             raise ValueError(
-                f"this model has learned the {len(own) - 1} steps of sampler.kind=consistency on its own grid and no "
-                f"others; given {len(asked) - 1} of {sampler.kind} on the grid {grid.kind}: take its own sampler, "
+                f"this model has learned the {own} steps of sampler.kind=consistency on its own grid and no "
+                f"others; given {asked} of {sampler.kind} on the grid {grid.kind}: take its own sampler, "
                 f"steps and grid"
             )
-
-    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
-        """Refuse a network that puts out a variance.
-
-        Raises:
-            ValueError: it does.
-        """
-        check_outputs(self, parameterization)
 
 
 class Rival(Steps):

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.grids import Grid
-from reverie.losses.progressive import check_outputs
 from reverie.losses.tangents import along
 from reverie.losses.teaching import Taught, landing
 from reverie.losses.times import LogitNormalTimes, Times
-from reverie.parameterizations import Parameterization, rates_at
+from reverie.parameterizations import rates_at
 from reverie.prediction import Prediction
 from reverie.samplers import Jump, Sampler
 from reverie.schedules import Schedule
@@ -45,14 +44,6 @@ class Leaping(Taught):
 
     def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
         return self.times(u, schedule)
-
-    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
-        """Refuse a network that puts out a variance.
-
-        Raises:
-            ValueError: it does.
-        """
-        check_outputs(self, parameterization)
 
     def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
         super().check_sampling(sampler, grid, schedule, guidance)
@@ -119,11 +110,7 @@ class MeanFlow(Leaping, kind="mean_flow"):
         truth_noise = noise(x0)
         t, s = self.ends(u, f.schedule, noise, x0)
         truth = Prediction.of(x0, truth_noise, f.schedule.at(t, like=x0))
-        leading, told = truth, cond
-        if self.taught:
-            teacher, told = self.lesson(f, x0, cond, noise)
-            with torch.no_grad():
-                leading = teacher(truth.x, t, cond)
+        leading, told = self.leading(f, truth, t, cond, noise)
         told = replace(told or Cond(), until=s.to(x0))
         error = velocity(f(truth.x, t, told)) - self.target(f, leading, t, s, told)
         square = error.square().flatten(1).mean(1)
@@ -173,11 +160,8 @@ class Shortcut(Leaping, kind="shortcut"):
         truth_noise = noise(x0)
         t, s = self.ends(u, f.schedule, noise, x0)
         truth = Prediction.of(x0, truth_noise, f.schedule.at(t, like=x0))
-        told, leading = cond, truth
+        leading, told = self.leading(f, truth, t, cond, noise)
         with torch.no_grad():
-            if self.taught:
-                teacher, told = self.lesson(f, x0, cond, noise)
-                leading = teacher(truth.x, t, cond)
             wanted = torch.where(right(s < t, like=x0).bool(), self.target(f, truth, t, s, told), velocity(leading))
         error = velocity(f(truth.x, t, replace(told or Cond(), until=s.to(x0)))) - wanted
         return error.square().flatten(1).mean(1)

@@ -12,7 +12,7 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.grids import Grid, Uniform
 from reverie.losses.denoising import read
-from reverie.losses.teaching import Taught, landing
+from reverie.losses.teaching import OnGrid, landing
 from reverie.losses.weights import Notation, TruncatedSNR, Weight
 from reverie.parameterizations import Parameterization, rates_at
 from reverie.prediction import Prediction
@@ -22,7 +22,7 @@ from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Progressive(Taught, kind="progressive"):
+class Progressive(OnGrid, kind="progressive"):
     r"""w(level) (guess - target)^2, the target being what one step of DDIM needs to come where the teacher comes.
 
     Salimans & Ho (2022), algorithm 2. The student makes the N steps of its `grid`, t_0 > ... > t_N = 0; at t_i, drawn
@@ -43,7 +43,6 @@ class Progressive(Taught, kind="progressive"):
     substeps: int = 2
     notation: Notation = "x0"
     weight: Weight = field(default_factory=TruncatedSNR)
-    flows = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,21 +58,15 @@ class Progressive(Taught, kind="progressive"):
         """N."""
         return int(getattr(self.grid, "steps", 1))
 
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        times = self.grid(schedule)
-        return times[self._step(u, len(times) - 1)]
-
-    @staticmethod
-    def _step(u: Tensor, steps: int) -> Tensor:
-        """(B,), the number of the step that u (B,) stands for: they are as likely."""
-        return (u * steps).long().clamp(max=steps - 1)
+    def fine(self, schedule: Schedule) -> Tensor:
+        """(substeps N + 1,), the teacher's times."""
+        steps = len(self.grid(schedule)) - 1
+        return self.grid.with_steps(self.substeps * steps)(schedule)
 
     def path(self, u: Tensor, schedule: Schedule) -> Tensor:
         """(substeps + 1, B), the times that the teacher goes through, for u (B,)."""
-        coarse = self.grid(schedule)
-        steps = len(coarse) - 1
-        fine = self.grid.with_steps(self.substeps * steps)(schedule)
-        return torch.stack([fine[self._step(u, steps) * self.substeps + k] for k in range(self.substeps + 1)])
+        fine, first = self.fine(schedule), self.step(u, schedule) * self.substeps
+        return torch.stack([fine[first + k] for k in range(self.substeps + 1)])
 
     def target(self, teacher: Denoises, x: Tensor, path: Tensor, cond: Cond | None) -> Prediction:
         """`landing` where the teacher comes from x (B, ...) along `path` (substeps + 1, B)."""
@@ -106,10 +99,8 @@ class Progressive(Taught, kind="progressive"):
         Raises:
             ValueError: with one that can be divided.
         """
-        check_outputs(self, parameterization)
-        coarse = self.grid(schedule)
-        fine = self.grid.with_steps(self.substeps * (len(coarse) - 1))(schedule)
-        if not torch.allclose(fine[:: self.substeps], coarse, rtol=0, atol=1e-9):
+        super().check(schedule, parameterization)
+        if not torch.allclose(self.fine(schedule)[:: self.substeps], self.grid(schedule), rtol=0, atol=1e-9):
             raise ValueError(
                 f"loss.grid.kind={self.grid.kind} with {self.substeps} times as many steps has other times, so that "
                 f"the teacher's do not lie between the student's; use loss.grid.kind=uniform"
@@ -117,23 +108,10 @@ class Progressive(Taught, kind="progressive"):
 
     def check_sampling(self, sampler: Sampler, grid: Grid, schedule: Schedule, guidance: float = 1.0) -> None:
         super().check_sampling(sampler, grid, schedule, guidance)
-        own, asked = self.grid(schedule), grid(schedule)
-        if sampler == DDIM() and len(own) == len(asked) and torch.allclose(own, asked, rtol=0, atol=1e-9):
+        if sampler == DDIM() and self.is_own(grid, schedule):
             return
+        own, asked = len(self.grid(schedule)) - 1, len(grid(schedule)) - 1
         raise ValueError(
-            f"this model has learned the {len(own) - 1} steps of DDIM on its own grid and no others; given "
-            f"{len(asked) - 1} of {sampler.kind} on the grid {grid.kind}: take its own sampler, steps and grid"
-        )
-
-
-def check_outputs(loss: Taught, parameterization: Parameterization) -> None:
-    """Refuse a network that puts out a variance.
-
-    Raises:
-        ValueError: it does.
-    """
-    if parameterization.outputs > 1:
-        raise ValueError(
-            f"{type(parameterization).__name__} puts out a variance, which loss.kind={loss.kind} does not train; use a "
-            f"parameterization without it"
+            f"this model has learned the {own} steps of DDIM on its own grid and no others; given {asked} of "
+            f"{sampler.kind} on the grid {grid.kind}: take its own sampler, steps and grid"
         )

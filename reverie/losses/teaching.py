@@ -18,6 +18,7 @@ from reverie.denoiser import Denoises, Rescheduled, ToldScale, reads_scale
 from reverie.grids import Grid, Uniform
 from reverie.guidance import AutoGuided, ClassifierFree
 from reverie.losses.base import Bring, Loss
+from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Sampler
 from reverie.schedules import Level, Schedule
@@ -94,6 +95,28 @@ class Taught(Loss):
         scale = low + (high - low) * torch.special.ndtr(noise(x0).flatten(1)[:, 0])
         return self._guided(f, x0, scale), replace(cond or Cond(), scale=scale)
 
+    def leading(
+        self, f: Denoises, truth: Prediction, t: Tensor, cond: Cond | None, noise: Noise
+    ) -> tuple[Prediction, Cond | None]:
+        """What says where the path goes that passes x at t, the teacher or the truth itself; and what f is told."""
+        if not self.taught:
+            return truth, cond
+        teacher, told = self.lesson(f, truth.x0, cond, noise)
+        with torch.no_grad():
+            return teacher(truth.x, t, cond), told
+
+    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
+        """Refuse a network that puts out a variance.
+
+        Raises:
+            ValueError: it does.
+        """
+        if parameterization.outputs > 1:
+            raise ValueError(
+                f"{type(parameterization).__name__} puts out a variance, which loss.kind={self.kind} does not train; "
+                f"use a parameterization without it"
+            )
+
     def _guided(self, f: Denoises, x0: Tensor, scale: float | Tensor) -> Denoises:
         given: tuple[Denoises | None, Denoises | None] = getattr(self, "_teachers", (None, None))
         teacher, weaker = given
@@ -129,6 +152,47 @@ class Taught(Loss):
                 f"guidance of {low:g} is part of what this model has learned, and guidance={guidance:g} would be added "
                 f"to it: leave it at 1"
             )
+
+
+class OnGrid(Taught):
+    """A loss of the N steps of a grid of the student's own, which can be sampled along no other."""
+
+    grid: Grid
+    flows = False
+
+    def step(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """(B,), the number of the step that u (B,) stands for: they are as likely."""
+        steps = len(self.grid(schedule)) - 1
+        return (u * steps).long().clamp(max=steps - 1)
+
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.grid(schedule)[self.step(u, schedule)]
+
+    def is_own(self, grid: Grid, schedule: Schedule) -> bool:
+        """Whether a grid has the times of this one."""
+        own, asked = self.grid(schedule), grid(schedule)
+        return len(own) == len(asked) and torch.allclose(own, asked, rtol=0, atol=1e-9)
+
+
+class Steps(torch.nn.Module):
+    """How many steps of training are done."""
+
+    done: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+
+class Counting(Loss):
+    """A loss that remembers how many steps of training are done."""
+
+    def memory(self, bring: Bring | None = None) -> Steps | None:
+        return Steps()
+
+    def observe(self, memory: torch.nn.Module | None, u: Tensor, values: Tensor) -> None:
+        assert isinstance(memory, Steps)
+        memory.done += 1
 
 
 def landing(x: Tensor, a: Level, z: Tensor, b: Level) -> Prediction:

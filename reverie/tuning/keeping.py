@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from reverie.runs import Run
 from reverie.tuning.choice import tuned
@@ -19,9 +20,9 @@ def kept(run: Run, made: Tuning, notice: Callable[[str], object]) -> Tuning:
         OSError: the folder cannot be written.
     """
     before = _before(run, notice)  # read only now: another fit may have written meanwhile
-    whole = made
-    for tuning in (t for t in before if t.same(made)):
-        whole = tuning.merged(made.counts)
+    whole = replace(made, counts=())
+    for tuning in (*(t for t in before if t.same(made)), made):
+        whole = whole.merged(tuning.counts)
     write(run.path, [*(t for t in before if not t.same(made)), whole])
     return whole
 

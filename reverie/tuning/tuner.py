@@ -110,7 +110,7 @@ def tune(
     settings = Settings() if settings is None else settings
     told = on_progress or (lambda done, what: None)
     own = run.recipe.sample
-    if isinstance(settings.sampler or own.sampler, Consistency):
+    if _has_no_flow(run, settings.sampler or own.sampler):
         chosen = replace(
             own,
             sampler=settings.sampler or own.sampler,
@@ -119,6 +119,11 @@ def tune(
         )
         return fit_by_distance(run, chosen, settings, told, notice)
     return _Tuning(run, settings, told, notice).result()
+
+
+def _has_no_flow(run: Run, sampler: Sampler) -> bool:
+    """Whether times are fitted to the distance of samples: of a model of no flow, which `Consistency` samples."""
+    return isinstance(sampler, Consistency) and not run.recipe.loss.flows
 
 
 def planned(run: Run, settings: Settings) -> tuple[tuple[int, int, int], ...]:
@@ -135,7 +140,7 @@ def _sampler(run: Run, sampler: Sampler | None) -> Sampler:
     """The sampler to fit for, if it solves the flow ODE."""
     own = run.recipe.sample
     chosen = replace(own, sampler=own.sampler if sampler is None else sampler).completed(run.space, run.shape).sampler
-    if not chosen.deterministic and not isinstance(chosen, Consistency):
+    if not chosen.deterministic and not _has_no_flow(run, chosen):
         whose = "the run's sampler, " if sampler is None else ""
         raise ValueError(
             f"{whose}{chosen.kind}, draws noise, and a grid is fitted to the exact solution of the flow ODE, which "

@@ -19,6 +19,7 @@ from reverie.plan import Plan
 from reverie.recipe import Sampling
 from reverie.runs import begin, load
 from reverie.samplers import DDIM, Consistency, Heun, Jump
+from reverie.synthesis import guided
 from reverie.tensors import host
 from reverie.training import Trainer
 
@@ -155,6 +156,8 @@ def test_one_evaluation_does_what_guidance_did_with_two(tmp_path):
     torch.nn.init.normal_(weights.leave.weight, 0, 300)
     assert not run.sample(4, seed=0, sampling=run.settings(guidance=3.5)).equal(few)
     assert cli("sample", tmp_path / "many", "--guidance", "5").code == 1
+    with pytest.raises(ValueError, match="by itself: leave out the negative text"):
+        guided(run.denoiser, run.settings(), Cond())
 
 
 def test_a_teacher_of_latents_has_a_student_of_latents(tmp_path):
