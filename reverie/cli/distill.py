@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie import config
+from reverie.cli.counts import counts_in
 from reverie.cli.judging import watched
 from reverie.cli.train import taking_part, trained
 
@@ -92,7 +93,7 @@ def distill(
     out = out or (Path("runs") / name if of_package(place) else teacher.path.parent / name)
     scales = _scales(teacher, METHODS[method].lessons > 0, guidance)
     layers = tuple(config.parse_override(_setting(word)) for word in words or [])
-    numbers = METHODS[method].steps if steps is None else _numbers(steps)
+    numbers = METHODS[method].steps if steps is None else counts_in(steps, "--steps", "1,2,4")
     asked, settings = Asked(method, numbers, scales, out, layers, weaker), _judged(metric, extractor)
     plan = plan_for(teacher, asked)
     given = ["--method", method, "--steps", ",".join(map(str, numbers))]
@@ -110,18 +111,6 @@ def _setting(word: str) -> str:
     if "=" not in word:
         raise ValueError(f"{word!r} is not a setting; write key=value, such as train.steps=500")
     return word
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Those of --steps, rising.
-
-    Raises:
-        ValueError: something that is no whole number.
-    """
-    try:
-        return tuple(sorted({int(word) for word in text.split(",")}))
-    except ValueError:
-        raise ValueError(f"--steps takes whole numbers with commas, such as 1,2,4; given {text!r}") from None
 
 
 def _scales(teacher: Run, lessons: bool, text: str | None) -> tuple[float, float]:

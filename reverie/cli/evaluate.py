@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reverie.cli.below import above_alone, with_below
+from reverie.cli.counts import counts_in
 from reverie.cli.judging import check_writable, mark_of, picture_of, together, watched
 from reverie.cli.naming import place_of
 from reverie.cli.notes import note
@@ -138,7 +139,8 @@ def evaluate(
     if curve is None:
         _of_run(job, subject, out, notes)
     else:
-        _curve(job, subject, _counts(curve), [word.strip() for word in samplers.split(",") if word.strip()], out)
+        counts = counts_in(curve, "--curve", "5,10,20,50", "numbers of evaluations", 1)
+        _curve(job, subject, list(counts), [word.strip() for word in samplers.split(",") if word.strip()], out)
 
 
 def _of_samples(job: Job, made: Collection, target: Path, out: Path | None, notes: bool) -> None:
@@ -233,13 +235,3 @@ def _check_samples(target: Path, other: str | None, asked: list[str]) -> None:
         )
     if asked:
         raise ValueError(f"{asked[0]} says how a run draws samples; {target} is no run, and its samples are drawn")
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        found = sorted({int(word) for word in text.split(",")})
-    except ValueError:
-        found = []
-    if not found or found[0] < 1:
-        raise ValueError(f"--curve takes numbers of evaluations with commas, such as 5,10,20,50; given {text!r}")
-    return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reverie import config
+from reverie.cli.counts import counts_in
 from reverie.cli.naming import check_own
 from reverie.cli.notes import note
 
@@ -71,7 +72,7 @@ def tune(
     from reverie.tuning import FILE, Settings
     from reverie.tuning import tune as fit
 
-    counts = _numbers(nfe)
+    counts = counts_in(nfe, "--nfe", "5,10,20")
     opened = load(run)
     check_own(opened.path)
     asked = _asked(opened, words or [], sampler)
@@ -84,18 +85,6 @@ def tune(
     _print(made, fitted)
     print(f"wrote {opened.path / FILE}")
     print(_use(opened, made))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Those of --nfe, each once.
-
-    Raises:
-        ValueError: something that is no whole number.
-    """
-    try:
-        return tuple(sorted({int(word) for word in text.split(",")}))
-    except ValueError:
-        raise ValueError(f"--nfe takes whole numbers with commas, such as 5,10,20; given {text!r}") from None
 
 
 def _asked(run: Run, words: list[str], kind: str | None) -> Sampling:
