@@ -44,6 +44,9 @@ both, and where the teacher draws level; it is stored in the student's folder as
 
   reflow                 straight paths between noise and what the teacher makes of it (Liu et al., 2023)
 
+  imitation              what guidance did with two evaluations with one, for any sampler (Meng et al., 2023); the other
+                         methods with a teacher begin with it, where the run is guided or puts out noise or velocity
+
 Examples:
 
   reverie distill runs/digits --method progressive --steps 1,2,4

@@ -1,19 +1,22 @@
 """From a trained run and the name of a method to the plan of its student: all else is an ordinary training.
 
 A student begins as its teacher, on the same data, process and network, with another loss. So a method is a loss and a
-way to sample, and nothing here trains.
+way to sample, and nothing here trains. Students in between, of which each is the teacher of the next, are `Link`s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from reverie import config
 from reverie.config import Plain
+from reverie.parameterizations import EDM, V
 from reverie.plan import Plan, planned
 from reverie.recipe import Train
 from reverie.stages import check_teaches
@@ -25,6 +28,8 @@ ORDINARY = 3.0
 """Evaluations that a step of ordinary training costs, the backward pass counting as two."""
 FINE = 32
 """Steps of DDIM that the first student of progressive distillation stands for, at least."""
+IMITATION = "imitation"
+"""The method whose student only says what its teacher says: guided, and as the v of few steps."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ class Method:
 
     Attributes:
         loss: its settings.
-        sampler: how its students sample.
+        sampler: how its students sample; as their teacher does unless said.
         evaluations: of the student and what else learns, that a step of training costs; a backward pass is two.
         lessons: evaluations of the teacher besides, which guidance doubles; 0 where there is no teacher, and for each
             substep of a chain.
-        grid: of the samples, without the number of steps.
+        grid: of the samples, without the number of steps; as its teacher's unless said.
         shares: settings of the loss that count steps of training, as shares of all of them.
         steps: for how many, unless said.
         single: whether a student makes one number of steps and no other, which is that of its loss's grid.
@@ -79,7 +84,7 @@ class Method:
     """
 
     loss: Mapping[str, Plain]
-    sampler: str
+    sampler: str | None
     evaluations: float
     lessons: float
     grid: Mapping[str, Plain]
@@ -131,8 +136,59 @@ METHODS: Mapping[str, Method] = {
     "mean_flow": Method({"kind": "mean_flow"}, "jump", 5, 1, _UNIFORM),
     "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 5, 1, _UNIFORM),
     "reflow": Method({"kind": "reflow"}, "ddim", 3, 10, _UNIFORM),
+    IMITATION: Method({"kind": "imitation"}, None, 3, 1, {}, steps=(16,)),
 }
 """By name."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A student on the way from the run to the one that is asked for.
+
+    Attributes:
+        method: its own.
+        steps: that it makes; as its teacher does unless said.
+        substeps: of its teacher for each, in a chain.
+        folder: its own; its teacher's is `teacher` in there.
+    """
+
+    method: Method
+    steps: int | None
+    substeps: int
+    folder: Path
+
+
+def links(teacher: Run, asked: Asked) -> list[Link]:
+    """The students that the one asked for takes: itself first, and last the one that the run itself teaches.
+
+    The last imitates the run, and the others learn from it, where the run is guided, which is so learned once for all,
+    or where its network puts out what is of no use to few steps (`output_of`).
+    """
+    method, most = METHODS[asked.method], asked.steps[-1]
+    stages: list[tuple[Method, int | None, int]] = [(method, most, 1)]
+    if method.chained:
+        stages = [(method, n, more // n) for n, more in pairwise(asked.steps)]
+        stages += [(method, most, max(2, -(-FINE // most)))]
+    own = config.to_data(teacher.recipe.parameterization)
+    anew = asked.guidance != (1.0, 1.0) or own != _output(teacher, asked)["parameterization"]
+    if method.lessons and asked.method != IMITATION and anew:
+        stages.append((METHODS[IMITATION], None, 1))
+    return [Link(*each, asked.out.joinpath(*["teacher"] * i)) for i, each in enumerate(stages)]
+
+
+def output_of(teacher: Run) -> dict[str, Plain]:
+    """The parameterization of a student: v or EDM's, of which one step from noise takes no noise over.
+
+    Noise and velocity would have to be copied from x_t where it is all noise, and what is left of it stays in the
+    picture; x0 does not become x_t where there is no noise. v is the output of students in Salimans & Ho (2022,
+    section 4), and grows with sigma where the process does: EDM's is taken there.
+    """
+    given = teacher.recipe.parameterization
+    if isinstance(given, (V, EDM)):
+        return dict(config.to_data(given))
+    end = torch.ones((), dtype=torch.float64)
+    power = teacher.schedule.alpha(end) ** 2 + teacher.schedule.sigma(end) ** 2
+    return dict(config.to_data(V() if power < 4 else EDM()))
 
 
 def plan_for(teacher: Run, asked: Asked) -> Plan:
@@ -144,7 +200,10 @@ def plan_for(teacher: Run, asked: Asked) -> Plan:
         ValueError: the teacher is no denoiser or is a student itself of another kind, or words that do not fit.
     """
     _check_teacher(teacher, asked)
-    made = _student(teacher, asked, asked.steps, asked.out)
+    way = links(teacher, asked)
+    made: dict[str, Plain] = {}
+    for i, link in reversed(list(enumerate(way))):
+        made = _student(teacher, asked, link, made, 1 / len(way), first=i == len(way) - 1)
     plan = planned([{key: value for key, value in made.items() if value is not None}])
     last = plan
     while isinstance(inner := last.stages.get("teacher"), Plan):
@@ -166,19 +225,10 @@ def _check_teacher(teacher: Run, asked: Asked) -> None:
         raise ValueError(
             f"{who}: it is told its own estimate of x0 from step to step, which a student of few steps is not"
         )
-    if recipe.parameterization.outputs > 1:
+    if not METHODS[asked.method].lessons and recipe.parameterization.kind in ("x0", "learned_variance"):
         raise ValueError(
-            f"{who}: its network puts out a variance of the reverse step, for which few steps have no use; train a run "
-            f"with parameterization.kind={getattr(recipe.parameterization, 'mean', recipe.parameterization).kind}"
-        )
-    if (
-        recipe.parameterization.kind == "x0"
-        and METHODS[asked.method].sampler == "consistency"
-        and (not METHODS[asked.method].single)
-    ):
-        raise ValueError(
-            f"{who} by {asked.method}: its network puts out x0, and a consistency model must say x where there is no "
-            f"noise; take --method progressive, distribution_matching, mean_flow or reflow"
+            f"{who} by {asked.method}: its network puts out {recipe.parameterization.kind}, and a consistency model "
+            f"must say x where there is no noise; take a method with a teacher, such as --method consistency"
         )
     if asked.guidance != (1.0, 1.0) and not teacher.vocabulary.parts:
         raise ValueError(f"{teacher.path} is told nothing that it could be guided by; leave out --guidance")
@@ -188,26 +238,19 @@ def students(teacher: Run, asked: Asked) -> dict[int, Path]:
     """The folder of the student that makes so many steps, for each number asked for."""
     if not METHODS[asked.method].chained:
         return dict.fromkeys(asked.steps, asked.out)
-    return {n: asked.out.joinpath(*["teacher"] * i) for i, n in enumerate(asked.steps)}
+    return {n: link.folder for n, link in zip(asked.steps, links(teacher, asked), strict=False)}
 
 
-def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> dict[str, Plain]:
-    """The recipe of the student in `folder`, that of the least number of steps, with its stages."""
-    method, recipe = METHODS[asked.method], teacher.recipe
-    in_between = method.chained and len(steps) > 1
-    first = folder / "teacher" if in_between else _named(teacher.path)
-    number = steps[0] if method.chained else steps[-1]
-    substeps = 1
-    if method.chained:
-        substeps = steps[1] // steps[0] if in_between else max(2, -(-FINE // number))
+def _student(
+    teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], share: float, *, first: bool
+) -> dict[str, Plain]:
+    """The recipe of one student, `before` being that of its teacher, unless it is the first, whom the run teaches."""
+    method, recipe = link.method, teacher.recipe
+    led = "classifier_free" if first and not asked.weaker else "auto" if first else "within"
+    source = _named(teacher.path) if first else link.folder / "teacher"
     own: dict[str, Plain] = config.to_data(recipe)
-    own["train"] = {**own["train"], **_training(recipe.train, method, asked, first, substeps, in_between)}
-    low, high = asked.guidance
-    scale = min(max(recipe.sample.guidance, low), high) if low < high else 1.0
-    own["sample"] = {
-        **own["sample"], "sampler": {"kind": method.sampler}, "grid": {**method.grid, "steps": number},
-        "guidance": scale, "guide": None,
-    }  # fmt: skip
+    own["train"] = {**own["train"], **_training(recipe.train, asked, link, source, share, within=not first)}
+    own["sample"] = {**own["sample"], **_sampling(teacher, asked, link)}
     own["evaluate"] = {**own["evaluate"], "every": 0}
     own["stages"] = {
         each.name: str(_named(teacher.path) / each.name)
@@ -216,35 +259,59 @@ def _student(teacher: Run, asked: Asked, steps: Sequence[int], folder: Path) -> 
     }
     if "autoencoder" in own["stages"]:
         own["space"] = {**own["space"], "autoencoder": own["stages"].pop("autoencoder")}
-    for word in asked.words:
-        own = config.merged(own, {key: value for key, value in word.items() if key != "loss"})
-    loss = config.merged(
-        dict(method.loss), _of_loss(method, asked, number, substeps, in_between, own["train"]["steps"])
-    )
-    for word in asked.words:
-        loss = config.merged({"loss": loss}, {"loss": word["loss"]})["loss"] if "loss" in word else loss
-    own["loss"] = loss
-    if asked.weaker is not None and not in_between:
+    if method.lessons:
+        own["parameterization"] = output_of(teacher)
+    own = _layered(own, asked)
+    own["loss"] = config.merged(dict(method.loss), _of_loss(asked, link, led, own["train"]["steps"]))
+    if method == METHODS[asked.method]:  # what imitates on the way has a loss of its own
+        own = _layered(own, asked, {"loss"})
+    if asked.weaker is not None and first:
         own["stages"]["weaker"] = str(_named(asked.weaker))
     if "teacher" in own["stages"]:
         raise ValueError(f"stages.teacher is the run that is distilled, {teacher.path}; leave it out")
     if method.lessons:
-        own["stages"]["teacher"] = _student(teacher, asked, steps[1:], first) if in_between else str(first)
+        own["stages"]["teacher"] = str(source) if first else before
     return own
 
 
-def _of_loss(
-    method: Method, asked: Asked, number: int, substeps: int, in_between: bool, length: int
-) -> dict[str, Plain]:
+def _layered(own: dict[str, Plain], asked: Asked, keys: Collection[str] | None = None) -> dict[str, Plain]:
+    """Settings with the words on top, of these tables, or of all but the loss."""
+    for word in asked.words:
+        chosen = {key: value for key, value in word.items() if (key != "loss" if keys is None else key in keys)}
+        own = config.merged(own, chosen)
+    return own
+
+
+def _output(teacher: Run, asked: Asked) -> dict[str, Plain]:
+    """The table of the parameterization of a student, as it is or as it is asked for."""
+    return _layered({"parameterization": output_of(teacher)}, asked, {"parameterization"})
+
+
+def _sampling(teacher: Run, asked: Asked, link: Link) -> dict[str, Plain]:
+    """How a student is sampled."""
+    recipe, method = teacher.recipe.sample, link.method
+    low, high = asked.guidance
+    found: dict[str, Plain] = {
+        "guidance": min(max(recipe.guidance, low), high) if low < high else 1.0, "guide": None,
+    }  # fmt: skip
+    if method.sampler is not None:
+        found["sampler"] = {"kind": method.sampler}
+    if method.grid:
+        found["grid"] = {**method.grid, "steps": link.steps}
+    elif link.steps is not None:
+        found["grid"] = config.to_data(recipe.grid.with_steps(link.steps))
+    return found
+
+
+def _of_loss(asked: Asked, link: Link, led: str, length: int) -> dict[str, Plain]:
     """What a method's loss is told besides, by steps, guidance and length of training."""
-    told: dict[str, Plain] = {}
+    method, told = link.method, dict[str, Plain]()
     if method.lessons:
-        told["guidance"] = list(asked.guidance)
-        told["led"] = "within" if in_between else "auto" if asked.weaker else "classifier_free"
+        told |= {"guidance": list(asked.guidance), "led": led}
     if method.single:
-        told["grid"] = {"kind": "uniform", "steps": number}
+        told["grid"] = {"kind": "uniform", "steps": link.steps}
     if method.chained:
-        told["substeps"] = substeps
+        told["substeps"] = link.substeps
     told |= {name: max(1, round(share * length)) for name, share in method.shares.items()}
     return {"loss": told} if "loss" in method.loss else told
 
@@ -254,11 +321,11 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.parts[:1] == ("..",) else path
 
 
-def _training(train: Train, method: Method, asked: Asked, start: Path, substeps: int, within: bool) -> dict[str, Plain]:
+def _training(train: Train, asked: Asked, link: Link, start: Path, share: float, *, within: bool) -> dict[str, Plain]:
     """What is other in the training of a student, whose teacher has its guidance `within` itself or is led by it."""
-    guided, several = asked.guidance != (1.0, 1.0), len(asked.steps) if method.chained else 1
-    cost = method.cost(guided and not within, substeps)
-    steps = max(1, round(train.steps * ORDINARY / cost / several))
+    guided = asked.guidance != (1.0, 1.0)
+    cost = link.method.cost(guided and not within, link.substeps)
+    steps = max(1, round(train.steps * share * ORDINARY / cost))
     found: dict[str, Plain] = {
         "start": str(start), "steps": steps, "decay": "cosine", "warmup": min(train.warmup, max(1, steps // 20)),
         "ema": min(train.ema, 0.99), "ema_lengths": [],

@@ -8,6 +8,7 @@ from reverie.losses.contrastive import Contrastive
 from reverie.losses.cross_entropy import CrossEntropy
 from reverie.losses.denoising import Denoising
 from reverie.losses.distribution_matching import DistributionMatching
+from reverie.losses.imitation import Imitation
 from reverie.losses.mean_flow import MeanFlow, Shortcut
 from reverie.losses.pairings import Independent, OptimalTransport, Pairing
 from reverie.losses.penalties import Huber, Penalty, PseudoHuber, Squared
@@ -45,6 +46,7 @@ __all__ = [
     "EDMWeight",
     "Huber",
     "Hybrid",
+    "Imitation",
     "Independent",
     "KnotTimes",
     "LikelihoodWeight",

@@ -5,7 +5,7 @@ Letters in shapes: O channels out, I channels in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,13 +22,16 @@ def begin_with(model: Model, source: str) -> None:
 
     What the new network has besides, such as the table of a condition, stays as it is drawn; a layer that takes more
     channels than before, such as a picture beside x, takes nothing from the new ones at first, so that the network
-    begins as what it was (Nichol et al., 2022, GLIDE, section 2.2, for the mask and the picture of inpainting).
+    begins as what it was (Nichol et al., 2022, GLIDE, section 2.2, for the mask and the picture of inpainting). Where
+    the other network puts out more numbers of each, such as a variance besides, the first are taken.
 
     Raises:
         ValueError: the run is another kind of network, of which nothing would be left.
     """
     net, before = model.net, load(Path(source)).model.net
     theirs, own, stacks = before.state_dict(), net.state_dict(), (stacked(before), stacked(net))
+    for name in _putting_out(net, before, own, theirs):
+        theirs[name] = theirs[name][: len(own[name])]
     found = {name: fitted(theirs[name], own[name], *stacks) for name in own if name in theirs}
     wrong = [name for name, value in found.items() if value is None]
     if wrong or not found:
@@ -47,19 +50,32 @@ def begin_with(model: Model, source: str) -> None:
     model.net.load_state_dict({**own, **{name: value for name, value in found.items() if value is not None}})
 
 
+def _putting_out(
+    net: nn.Module, before: nn.Module, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
+) -> list[str]:
+    """The weights (O, ...) of layers that put out what leaves the network, where more left it before."""
+    if not isinstance(net, Backbone) or not isinstance(before, Backbone) or before.channels_out <= net.channels_out:
+        return []
+    shared = (name for name in own if name in theirs and own[name].ndim and theirs[name].ndim)
+    return [n for n in shared if len(theirs[n]) * net.channels_out == len(own[n]) * before.channels_out]
+
+
 def check_start(run: Run) -> None:
     """Refuse to begin with a network whose numbers mean something else.
+
+    What it puts out may be something else where a teacher says what it is to be.
 
     Raises:
         ValueError: its output, its time label or its data are encoded otherwise.
     """
     other = load(Path(run.recipe.train.start))
+    taught = "teacher" in run.recipe.loss.needs
     for what, theirs, ours in (
         ("parameterization", in_words(other.recipe.parameterization), in_words(run.recipe.parameterization)),
         ("time_label", in_words(other.recipe.time_label), in_words(run.recipe.time_label)),
         ("space", other.encoding, run.encoding),
     ):
-        if theirs != ours:
+        if theirs != ours and not (taught and what == "parameterization"):
             raise ValueError(
                 f"train.start={run.recipe.train.start} has another {what}, {theirs}, than this run, {ours}: it would "
                 f"begin as nonsense; give {what} the settings that it has there"

@@ -26,6 +26,8 @@ from reverie.training import Trainer
 TOLD = ("train.steps=6", "train.batch=8", "train.save_every=3", "train.warmup=1")
 SMALL = ("loss.most=8", "loss.first=2")
 STEPS = {"distribution_matching": "2"}
+READY = ("parameterization.kind=v",)
+"""Of a teacher whose output is of use to few steps as it is."""
 
 
 def student(out, method, *words, teacher=None, steps=None, guidance="1"):
@@ -75,23 +77,21 @@ def test_halvings_stand_inside_one_another_and_each_begins_as_the_one_before(tmp
     assert {n: load(path).recipe.loss.grid.steps for n, path in folders.items()} == {1: 1, 2: 2, 4: 4}
     assert {n: load(path).recipe.loss.substeps for n, path in folders.items()} == {1: 2, 2: 2, 4: 8}
     assert load(folders[1]).recipe.train.start == str(folders[2])
-    original = load(folders[4]).stage("teacher")
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(
-            original.denoiser.state_dict().values(), load(trained()).denoiser.state_dict().values(), strict=True
-        )
-    )
+    imitating = load(folders[4]).stage("teacher")
+    assert (imitating.recipe.loss.kind, imitating.recipe.parameterization.kind) == ("imitation", "v")
+    original = imitating.stage("teacher").denoiser.state_dict()
+    assert all(torch.equal(original[name], value) for name, value in load(trained()).denoiser.state_dict().items())
     wrong = student(tmp_path / "t", "progressive", steps="2,3")
     assert wrong.code == 1
     assert "divide" in wrong.err
 
 
 def test_a_student_begins_as_its_teacher_also_where_it_is_told_more(tmp_path):
+    teacher = trained(*READY)
     for method, guidance in (("mean_flow", "1"), ("shortcut", "1,3"), ("consistency", "1,3")):
         out = tmp_path / method
-        assert student(out, method, "train.steps=0", guidance=guidance).code == 0
-        f, g = load(out).denoiser, load(trained()).denoiser
+        assert student(out, method, "train.steps=0", teacher=teacher, guidance=guidance).code == 0
+        f, g = load(out).denoiser, load(teacher).denoiser
         assert isinstance(f, Denoiser)
         x, t = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)), host([0.1, 0.3, 0.5, 0.9, 1.0])
         torch.testing.assert_close(f(x, t).x0, g(x, t).x0, rtol=0, atol=1e-6)
@@ -101,11 +101,11 @@ def test_a_student_begins_as_its_teacher_also_where_it_is_told_more(tmp_path):
     ("method", "words"),
     [
         ("progressive", ()), ("consistency", (*SMALL, "loss.doubling=2")), ("scm", ("loss.loss.warmup=4",)),
-        ("mean_flow", ()), ("distribution_matching", ()), ("reflow", ()), ("shortcut", ()),
+        ("mean_flow", ()), ("distribution_matching", ()), ("reflow", ()), ("shortcut", ()), ("imitation", ()),
     ],
 )  # fmt: skip
 def test_a_student_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, method, words):
-    teacher = load(trained())
+    teacher = load(trained(*READY))
     told = {"train": {"steps": 6, "batch": 8, "save_every": 2, "warmup": 1, "log_every": 1}}
     layers = (told, *(parse_override(word) for word in words))
     steps = (2,) if METHODS[method].single else (1, 2)
@@ -218,9 +218,10 @@ def test_a_teacher_may_be_led_away_from_a_weaker_one(tmp_path):
     words = ("--weaker", weaker, "--guidance", "2", *SMALL)
     result = student(tmp_path / "s", "consistency", *words, guidance="2")
     assert result.code == 0, result
-    run = load(tmp_path / "s")
+    run = load(tmp_path / "s" / "teacher")
     assert run.recipe.loss.led == "auto"
     assert run.has("weaker")
+    assert load(tmp_path / "s").recipe.loss.led == "within"
     alone = cli("distill", trained(), "--weaker", weaker, "--guidance", "1", "--out", tmp_path / "t")
     assert "scale of guidance" in alone.err
 
@@ -235,13 +236,12 @@ def test_a_student_is_no_teacher_of_another_method(tmp_path):
 
 
 def test_teachers_that_have_no_students_are_named(tmp_path):
-    for words, says in (
-        (("loss.kind=self_conditioned",), "its own estimate"),
-        (("improved_ddpm",), "a variance"),
-        (("parameterization.kind=x0", "loss.notation=x0", "train.steps=2"), "noise; take"),
+    for words, method, says in (
+        (("loss.kind=self_conditioned",), "consistency", "its own estimate"),
+        (("parameterization.kind=x0", "loss.notation=x0", "train.steps=2"), "consistency_training", "noise; take"),
     ):
         path = trained(*words)
-        result = cli("distill", path, "--method", "consistency", "--out", tmp_path / "s")
+        result = cli("distill", path, "--method", method, "--out", tmp_path / "s")
         assert result.code == 1, words
         assert says in result.err, result.err
     guided = trained("sample.guide.kind=apg", "sample.guidance=3")
@@ -291,7 +291,7 @@ def test_a_teacher_that_was_replaced_under_a_student_is_refused(tmp_path):
 
 
 def test_samplers_of_students_are_what_their_methods_say():
-    kinds = {"ddim": DDIM, "consistency": Consistency, "jump": Jump}
+    kinds = {"ddim": DDIM, "consistency": Consistency, "jump": Jump, None: object}
     assert {method.sampler for method in METHODS.values()} == set(kinds)
     help_text = cli("distill", "--help").out
     assert all(name in help_text for name in METHODS)
@@ -312,9 +312,48 @@ def test_a_student_is_trained_for_as_many_evaluations_as_its_teacher(tmp_path, m
     scales = (scale, scale) if chosen.lessons else (1.0, 1.0)
     plan, spent = plan_for(teacher, Asked(method, chosen.steps, scales, tmp_path / "s")), 0.0
     while isinstance(plan, Plan):
-        inner = getattr(plan.recipe.loss, "loss", plan.recipe.loss) if method == "scm" else plan.recipe.loss
+        loss = plan.recipe.loss
+        cost = METHODS["imitation"] if loss.kind == "imitation" else chosen
+        inner = loss.loss if loss.kind == "uncertain" else loss
         asked = 2 if scales[0] != 1 and inner.led == "classifier_free" else 1
-        lessons = chosen.lessons * getattr(plan.recipe.loss, "substeps", 1)
-        spent += plan.recipe.train.steps * (chosen.evaluations + asked * lessons)
+        lessons = cost.lessons * getattr(loss, "substeps", 1)
+        spent += plan.recipe.train.steps * (cost.evaluations + asked * lessons)
         plan = plan.stages.get("teacher")
     assert spent == pytest.approx(3 * 3000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        ((), "v"),
+        (("parameterization.kind=x0", "loss.notation=x0", "train.steps=2"), "v"),
+        (("improved_ddpm",), "v"),
+        (("ncsn",), "edm"),
+        (("parameterization.kind=edm",), "edm"),
+    ],
+)
+def test_what_a_student_puts_out_is_of_use_to_few_steps_whatever_its_teacher_puts_out(tmp_path, words, output):
+    out, teacher = tmp_path / "s", trained(*words)
+    result = student(out, "consistency", *SMALL, teacher=teacher)
+    assert result.code == 0, result
+    assert load(out).recipe.parameterization.kind == output
+    assert torch.isfinite(load(out).sample(2).float()).all()
+    converted = output != load(teacher).recipe.parameterization.kind
+    assert (load(out / "teacher").recipe.loss.kind == "imitation") == converted
+
+
+def test_guidance_alone_may_become_part_of_a_run_which_any_sampler_samples(tmp_path):
+    result = student(tmp_path / "s", "imitation", guidance="1,4", steps="3")
+    assert result.code == 0, result
+    run = load(tmp_path / "s")
+    assert run.sample(2, sampling=run.settings(Heun(), steps=3, guidance=2.5)).shape == (2, 1, 8, 8)
+    assert "1 to 4" in cli("sample", tmp_path / "s", "--guidance", "5").err
+    made = cli("likelihood", tmp_path / "s", "-n", "2")
+    assert made.code == 0, made
+
+
+def test_a_run_of_guidance_within_is_a_teacher_as_any_other(tmp_path):
+    assert student(tmp_path / "one", "imitation", guidance="2", steps="3").code == 0
+    result = student(tmp_path / "s", "consistency", *SMALL, teacher=tmp_path / "one")
+    assert result.code == 0, result
+    assert load(tmp_path / "s").stage("teacher").recipe.loss.kind == "imitation"
