@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 HELP = """Teach a run to sample in a few steps, and tell what that brings.
 
-The student is a run as any other, which begins as its teacher and holds a copy of it. It is trained for as many
-evaluations of the network as its teacher was, unless train.steps says otherwise; settings are given as key=value, as to
-`reverie train`. Of a cascade it is the last model that is taught; its base samples as before, and is distilled by
+The student is a run as any other, which begins as its teacher and holds a copy of it. It is trained for no more
+evaluations of the network than its teacher was, unless train.steps says otherwise; settings are given as key=value, as
+to `reverie train`. Where the run is guided, or its network puts out noise or velocity, methods with a teacher begin by
+imitation, so that guidance is part and one step from noise takes no noise over. Of a cascade it is the last model that is taught; its base samples as before, and is distilled by
 naming its folder. To resume, run the same command again. A table then tells quality against evaluations and seconds of
 both, and where the teacher draws level; it is stored in the student's folder as distilled.json and distilled.png.
 
@@ -44,8 +45,7 @@ both, and where the teacher draws level; it is stored in the student's folder as
 
   reflow                 straight paths between noise and what the teacher makes of it (Liu et al., 2023)
 
-  imitation              what guidance did with two evaluations with one, for any sampler (Meng et al., 2023); the other
-                         methods with a teacher begin with it, where the run is guided or puts out noise or velocity
+  imitation              in one evaluation what guidance does in two, for any sampler (Meng et al., 2023)
 
 Examples:
 

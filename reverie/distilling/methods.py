@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ORDINARY = 3.0
 """Evaluations that a step of ordinary training costs, the backward pass counting as two."""
+SPENT = 0.85
+"""Of the evaluations that its teacher was trained for, what a student is: in smaller steps an example takes longer."""
 FINE = 32
 """Steps of DDIM that the first student of progressive distillation stands for, at least."""
 IMITATION = "imitation"
@@ -194,7 +196,7 @@ def output_of(teacher: Run) -> dict[str, Plain]:
 def plan_for(teacher: Run, asked: Asked) -> Plan:
     """The plan of a student, with those of the students in between as its stages.
 
-    It is trained for as many evaluations of the network as its teacher was, unless the words say otherwise.
+    It is trained for `SPENT` of the evaluations of the network that its teacher was, unless the words say otherwise.
 
     Raises:
         ValueError: the teacher is no denoiser or is a student itself of another kind, or words that do not fit.
@@ -321,13 +323,22 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.parts[:1] == ("..",) else path
 
 
+def _batch(train: Train, asked: Asked) -> int:
+    """Examples of a step: half as many as the teacher's, for what a teacher says has less noise than data have."""
+    own: dict[str, Plain] = {"train": {"batch": max(1, train.batch // 2)}}
+    told = _layered(own, asked, {"train"})["train"]
+    assert isinstance(told, Mapping)
+    batch = told["batch"]
+    return batch if isinstance(batch, int) and batch > 0 else train.batch  # what is none is refused with the recipe
+
+
 def _training(train: Train, asked: Asked, link: Link, start: Path, share: float, *, within: bool) -> dict[str, Plain]:
     """What is other in the training of a student, whose teacher has its guidance `within` itself or is led by it."""
-    guided = asked.guidance != (1.0, 1.0)
+    guided, batch = asked.guidance != (1.0, 1.0), _batch(train, asked)
     cost = link.method.cost(guided and not within, link.substeps)
-    steps = max(1, round(train.steps * share * ORDINARY / cost))
+    steps = max(1, round(SPENT * share * train.steps * ORDINARY / cost * train.batch / batch))
     found: dict[str, Plain] = {
-        "start": str(start), "steps": steps, "decay": "cosine", "warmup": min(train.warmup, max(1, steps // 20)),
-        "ema": min(train.ema, 0.99), "ema_lengths": [],
+        "start": str(start), "steps": steps, "batch": batch, "decay": "cosine",
+        "warmup": min(train.warmup, max(1, steps // 20)), "ema": min(train.ema, 0.99), "ema_lengths": [],
     }  # fmt: skip
     return {**found, "drop": 0.0, "drop_part": 0.0} if guided else found

@@ -16,6 +16,7 @@ from reverie.losses import (
     ConsistencyMatching,
     ContinuousConsistency,
     DistributionMatching,
+    Imitation,
     MeanFlow,
     Progressive,
     Reflow,
@@ -46,6 +47,7 @@ KINDS = {
     "mean_flow": (MeanFlow, {}, Jump(), Uniform(3)),
     "shortcut": (Shortcut, {"taught": True}, Jump(), Uniform(3)),
     "reflow": (Reflow, {}, DDIM(), Angle(5)),
+    "imitation": (Imitation, {}, DDIM(), Uniform(5)),
     "distribution_matching": (DistributionMatching, {}, Consistency(), Uniform(1)),
 }
 every_kind = named(**{name: name for name in KINDS})

@@ -250,3 +250,18 @@ def test_a_start_that_would_be_another_thing_is_refused_and_leaves_nothing(tmp_p
             begin(tmp_path / "run", toy(*DIT, *settings, f"train.start={start.path}"), EXAMPLES)
         assert not (tmp_path / "run").exists()
     begin(tmp_path / "run", toy(*DIT, f"train.start={source.path}"), EXAMPLES)
+
+
+# ------------------------------------------------------------------- where something else comes out
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_of_a_network_that_puts_out_a_variance_besides_the_mean_is_taken(tmp_path, net):
+    variance = ("improved_ddpm", *MLP, *SHORT, *NETS[net])
+    other = stirred(tmp_path / "other", *variance)
+    model = begun_with(tmp_path / "new", other, *variance, "parameterization.kind=eps", "loss.kind=denoising")
+    x, t, cond = example()
+    t = t.expand(2)
+    both = other.model.net(x, t, cond)
+    assert both.shape[1] == 2 * model.net(x, t, cond).shape[1]
+    assert close(model.net(x, t, cond), both[:, :1], 1e-6)
