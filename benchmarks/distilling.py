@@ -4,9 +4,8 @@
     python -m benchmarks.distilling fashion distribution_matching
     python -m benchmarks.distilling report                        # the page, of what is in results/distilling.json
 
-A teacher is trained first, its times are tuned, and its curve is measured once. A student is trained for as many
-evaluations of the network as its teacher, or for the seconds of its teacher where that is less. Runs stand in --folder
-and are used again. Run nothing beside it.
+A teacher is trained first, its times are tuned, and its curve is measured once. Students are those of `reverie
+distill` as it is. Runs stand in --folder and are used again. Run nothing beside it.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ TEACHERS = {
 FEATURES = {"digits": "classifier", "fashion": "efficientnet"}
 COUNTS = (4, 8, 50)
 """Evaluations of a teacher, guidance not counted."""
-STEPS = {"progressive": [(1, 2, 4)], "distribution_matching": [(1,), (4,)]}
+STEPS = {"progressive": [(1, 2, 4)], "distribution_matching": [(1,), (4,)], "imitation": [(8, 16)]}
 """Of the students of a method; 1, 2 and 4 by one student where it is not named."""
 QUIET = ("train.validate_every=100000", "train.sample_every=100000", "train.save_every=100000")
 TOOK, PAIRS = "took.json", 64

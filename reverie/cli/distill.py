@@ -23,9 +23,10 @@ HELP = """Teach a run to sample in a few steps, and tell what that brings.
 The student is a run as any other, which begins as its teacher and holds a copy of it. It is trained for no more
 evaluations of the network than its teacher was, unless train.steps says otherwise; settings are given as key=value, as
 to `reverie train`. Where the run is guided, or its network puts out noise or velocity, methods with a teacher begin by
-imitation, so that guidance is part and one step from noise takes no noise over. Of a cascade it is the last model that is taught; its base samples as before, and is distilled by
-naming its folder. To resume, run the same command again. A table then tells quality against evaluations and seconds of
-both, and where the teacher draws level; it is stored in the student's folder as distilled.json and distilled.png.
+imitation, so that guidance is part and one step from noise takes no noise over. Of a cascade it is the last model that
+is taught; its base samples as before, and is distilled by naming its folder. To resume, run the same command again. A
+table then tells quality against evaluations and seconds of both, and where the teacher draws level; it is stored in the
+student's folder as distilled.json and distilled.png.
 
 [bold]Methods[/bold], for --method:
 
