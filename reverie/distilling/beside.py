@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,6 +91,7 @@ class Beside:
                 said += ", and the teacher makes no samples in so few"
             else:
                 said += f", the teacher {best.number.value:.4g} by {best.sampler}{', tuned' if best.tuned else ''}"
+                said += ", which lies within their errors" if _level(line, best) else ""
             said += (
                 "; the teacher is never as good, up to "
                 f"{max(other.evaluations for other in self.of(TEACHER))} evaluations"
@@ -152,6 +154,12 @@ def measured(
     factor = 2 if who == TEACHER and guidance != 1 and run.vocabulary.parts else 1
     protocol = {key: value for key, value in curve.protocol.items() if key != "samples"}
     return protocol, [_line(who, point, factor) for point in curve.points]
+
+
+def _level(a: Line, b: Line) -> bool:
+    """Whether there is no more between two than the error of the difference."""
+    error = math.hypot(a.number.error or 0.0, b.number.error or 0.0)
+    return abs(a.number.value - b.number.value) < error
 
 
 def _by_run(students: Mapping[int, Run]) -> list[tuple[Run, list[int]]]:

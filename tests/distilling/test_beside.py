@@ -10,8 +10,8 @@ from reverie.distilling import FILE, STUDENT, TEACHER, Beside, Line, correlation
 from reverie.evaluation.numbers import Number
 
 
-def line(who, evaluations, value, better="lower", tuned=False):
-    number = Number("fid", "FID", value, better=better)
+def line(who, evaluations, value, better="lower", tuned=False, error=None):
+    number = Number("fid", "FID", value, error=error, better=better)
     return Line(who, "adams" if who == TEACHER else "jump", tuned, evaluations, evaluations, 1.0, number)
 
 
@@ -36,6 +36,12 @@ def test_higher_may_be_better():
     (said,) = Beside({}, lines).told()
     assert "the teacher 0.9" in said
     assert said.endswith("as good from 1 evaluations on")
+
+
+def test_it_says_where_two_lie_within_their_errors():
+    for error, within in ((0.9, True), (0.5, False), (None, False)):
+        (said,) = Beside({}, (line(STUDENT, 2, 6.0, error=error), line(TEACHER, 2, 7.0, error=error))).told()
+        assert ("which lies within their errors" in said) == within
 
 
 def test_the_correlation_is_that_of_each_example():
