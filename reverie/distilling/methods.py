@@ -30,6 +30,8 @@ SPENT = 0.85
 """Of the evaluations that its teacher was trained for, what a student is: in smaller steps an example takes longer."""
 FINE = 32
 """Steps of DDIM that the first student of progressive distillation stands for, at least."""
+IMITATING = 0.25
+"""Of what a student is trained for, the share of what imitates its teacher first."""
 IMITATION = "imitation"
 """The method whose student only says what its teacher says: guided, and as the v of few steps."""
 
@@ -151,12 +153,14 @@ class Link:
         method: its own.
         steps: that it makes; as its teacher does unless said.
         substeps: of its teacher for each, in a chain.
+        share: of the evaluations that all of them are trained for.
         folder: its own; its teacher's is `teacher` in there.
     """
 
     method: Method
     steps: int | None
     substeps: int
+    share: float
     folder: Path
 
 
@@ -164,18 +168,18 @@ def links(teacher: Run, asked: Asked) -> list[Link]:
     """The students that the one asked for takes: itself first, and last the one that the run itself teaches.
 
     The last imitates the run, and the others learn from it, where the run is guided, which is so learned once for all,
-    or where its network puts out what is of no use to few steps (`output_of`).
+    or where its network puts out what is of no use to few steps (`output_of`). It has the share `IMITATING`, the others
+    equal ones of what is left.
     """
     method, most = METHODS[asked.method], asked.steps[-1]
-    stages: list[tuple[Method, int | None, int]] = [(method, most, 1)]
-    if method.chained:
-        stages = [(method, n, more // n) for n, more in pairwise(asked.steps)]
-        stages += [(method, most, max(2, -(-FINE // most)))]
+    numbers = [(n, more // n) for n, more in pairwise(asked.steps)] if method.chained else []
+    numbers += [(most, max(2, -(-FINE // most)) if method.chained else 1)]
     own = config.to_data(teacher.recipe.parameterization)
     anew = asked.guidance != (1.0, 1.0) or own != _output(teacher, asked)["parameterization"]
-    if method.lessons and asked.method != IMITATION and anew:
-        stages.append((METHODS[IMITATION], None, 1))
-    return [Link(*each, asked.out.joinpath(*["teacher"] * i)) for i, each in enumerate(stages)]
+    before = IMITATING if method.lessons and asked.method != IMITATION and anew else 0.0
+    share = (1 - before) / len(numbers)
+    found = [Link(method, *each, share, asked.out.joinpath(*["teacher"] * i)) for i, each in enumerate(numbers)]
+    return found + [Link(METHODS[IMITATION], None, 1, before, found[-1].folder / "teacher")] * (before > 0)
 
 
 def output_of(teacher: Run) -> dict[str, Plain]:
@@ -205,7 +209,7 @@ def plan_for(teacher: Run, asked: Asked) -> Plan:
     way = links(teacher, asked)
     made: dict[str, Plain] = {}
     for i, link in reversed(list(enumerate(way))):
-        made = _student(teacher, asked, link, made, 1 / len(way), first=i == len(way) - 1)
+        made = _student(teacher, asked, link, made, first=i == len(way) - 1)
     plan = planned([{key: value for key, value in made.items() if value is not None}])
     last = plan
     while isinstance(inner := last.stages.get("teacher"), Plan):
@@ -243,15 +247,13 @@ def students(teacher: Run, asked: Asked) -> dict[int, Path]:
     return {n: link.folder for n, link in zip(asked.steps, links(teacher, asked), strict=False)}
 
 
-def _student(
-    teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], share: float, *, first: bool
-) -> dict[str, Plain]:
+def _student(teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], *, first: bool) -> dict[str, Plain]:
     """The recipe of one student, `before` being that of its teacher, unless it is the first, whom the run teaches."""
     method, recipe = link.method, teacher.recipe
     led = "classifier_free" if first and not asked.weaker else "auto" if first else "within"
     source = _named(teacher.path) if first else link.folder / "teacher"
     own: dict[str, Plain] = config.to_data(recipe)
-    own["train"] = {**own["train"], **_training(recipe.train, asked, link, source, share, within=not first)}
+    own["train"] = {**own["train"], **_training(recipe.train, asked, link, source, within=not first)}
     own["sample"] = {**own["sample"], **_sampling(teacher, asked, link)}
     own["evaluate"] = {**own["evaluate"], "every": 0}
     own["stages"] = {
@@ -332,11 +334,11 @@ def _batch(train: Train, asked: Asked) -> int:
     return batch if isinstance(batch, int) and batch > 0 else train.batch  # what is none is refused with the recipe
 
 
-def _training(train: Train, asked: Asked, link: Link, start: Path, share: float, *, within: bool) -> dict[str, Plain]:
+def _training(train: Train, asked: Asked, link: Link, start: Path, *, within: bool) -> dict[str, Plain]:
     """What is other in the training of a student, whose teacher has its guidance `within` itself or is led by it."""
     guided, batch = asked.guidance != (1.0, 1.0), _batch(train, asked)
     cost = link.method.cost(guided and not within, link.substeps)
-    steps = max(1, round(SPENT * share * train.steps * ORDINARY / cost * train.batch / batch))
+    steps = max(1, round(SPENT * link.share * train.steps * ORDINARY / cost * train.batch / batch))
     found: dict[str, Plain] = {
         "start": str(start), "steps": steps, "batch": batch, "decay": "cosine",
         "warmup": min(train.warmup, max(1, steps // 20)), "ema": min(train.ema, 0.99), "ema_lengths": [],
