@@ -16,7 +16,7 @@ import torch
 
 from reverie import config
 from reverie.config import Plain
-from reverie.parameterizations import EDM, V
+from reverie.parameterizations import EDM, V, Velocity
 from reverie.plan import Plan, planned
 from reverie.recipe import Train
 from reverie.stages import check_teaches
@@ -85,6 +85,7 @@ class Method:
         steps: for how many, unless said.
         single: whether a student makes one number of steps and no other, which is that of its loss's grid.
         chained: whether students for more steps teach those for fewer.
+        velocity: whether all is said in velocity, which its network may put out therefore.
     """
 
     loss: Mapping[str, Plain]
@@ -96,6 +97,7 @@ class Method:
     steps: tuple[int, ...] = (1, 2, 4)
     single: bool = False
     chained: bool = False
+    velocity: bool = False
 
     def check(self, asked: Asked) -> None:
         """Refuse numbers of steps, or guidance, that it has no students for.
@@ -130,15 +132,15 @@ _DOUBLING: Mapping[str, float] = {"doubling": 0.2}
 METHODS: Mapping[str, Method] = {
     "progressive": Method({"kind": "progressive"}, "ddim", 3, 1, _UNIFORM, single=True, chained=True),
     "distribution_matching": Method(
-        {"kind": "distribution_matching"}, "consistency", 5.5, 1, _UNIFORM, steps=(1,), single=True
+        {"kind": "distribution_matching"}, "consistency", 5, 1, _UNIFORM, steps=(1,), single=True
     ),
     "consistency": Method({"kind": "consistency"}, "consistency", 4, 2, _KARRAS, _DOUBLING),
     "consistency_training": Method({"kind": "consistency", "taught": False}, "consistency", 4, 0, _KARRAS, _DOUBLING),
     "scm": Method(
         {"kind": "uncertain", "loss": {"kind": "continuous_consistency"}}, "consistency", 5, 1, _KARRAS, {"warmup": 0.1}
     ),
-    "mean_flow": Method({"kind": "mean_flow"}, "jump", 5, 1, _UNIFORM),
-    "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 5, 1, _UNIFORM),
+    "mean_flow": Method({"kind": "mean_flow"}, "jump", 5, 1, _UNIFORM, velocity=True),
+    "shortcut": Method({"kind": "shortcut", "taught": True}, "jump", 5, 1, _UNIFORM, velocity=True),
     "reflow": Method({"kind": "reflow"}, "ddim", 3, 10, _UNIFORM),
     IMITATION: Method({"kind": "imitation"}, None, 3, 1, {}, steps=(16,)),
 }
@@ -182,19 +184,21 @@ def links(teacher: Run, asked: Asked) -> list[Link]:
     return found + [Link(METHODS[IMITATION], None, 1, before, found[-1].folder / "teacher")] * (before > 0)
 
 
-def output_of(teacher: Run) -> dict[str, Plain]:
+def output_of(teacher: Run, method: Method) -> dict[str, Plain]:
     """The parameterization of a student: v or EDM's, of which one step from noise takes no noise over.
 
     Noise and velocity would have to be copied from x_t where it is all noise, and what is left of it stays in the
     picture; x0 does not become x_t where there is no noise. v is the output of students in Salimans & Ho (2022,
-    section 4), and grows with sigma where the process does: EDM's is taken there.
+    section 4), and grows with sigma where the process does: EDM's is taken there. The mean of the velocity over a step
+    is easier learned as it is.
     """
     given = teacher.recipe.parameterization
-    if isinstance(given, (V, EDM)):
+    if isinstance(given, (V, EDM)) or (method.velocity and isinstance(given, Velocity)):
         return dict(config.to_data(given))
     end = torch.ones((), dtype=torch.float64)
     power = teacher.schedule.alpha(end) ** 2 + teacher.schedule.sigma(end) ** 2
-    return dict(config.to_data(V() if power < 4 else EDM()))
+    bounded = Velocity() if method.velocity else V()
+    return dict(config.to_data(bounded if power < 4 else EDM()))
 
 
 def plan_for(teacher: Run, asked: Asked) -> Plan:
@@ -264,7 +268,7 @@ def _student(teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], *
     if "autoencoder" in own["stages"]:
         own["space"] = {**own["space"], "autoencoder": own["stages"].pop("autoencoder")}
     if method.lessons:
-        own["parameterization"] = output_of(teacher)
+        own["parameterization"] = output_of(teacher, METHODS[asked.method])
     own = _layered(own, asked)
     own["loss"] = config.merged(dict(method.loss), _of_loss(asked, link, led, own["train"]["steps"]))
     if method == METHODS[asked.method]:  # what imitates on the way has a loss of its own
@@ -288,7 +292,7 @@ def _layered(own: dict[str, Plain], asked: Asked, keys: Collection[str] | None =
 
 def _output(teacher: Run, asked: Asked) -> dict[str, Plain]:
     """The table of the parameterization of a student, as it is or as it is asked for."""
-    return _layered({"parameterization": output_of(teacher)}, asked, {"parameterization"})
+    return _layered({"parameterization": output_of(teacher, METHODS[asked.method])}, asked, {"parameterization"})
 
 
 def _sampling(teacher: Run, asked: Asked, link: Link) -> dict[str, Plain]:

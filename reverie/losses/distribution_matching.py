@@ -48,7 +48,7 @@ class DistributionMatching(Counting, OnGrid, kind="distribution_matching", alias
 
     grid: Grid = field(default_factory=lambda: Uniform(1))
     times: Times = field(default_factory=LogitNormalTimes)
-    every: int = 2
+    every: int = 5
     apart = True
 
     @property

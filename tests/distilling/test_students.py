@@ -323,6 +323,13 @@ def test_a_student_is_trained_for_fewer_evaluations_than_its_teacher(tmp_path, m
     assert spent == pytest.approx(SPENT * 3 * 3000 * teacher.recipe.train.batch, rel=0.02)
 
 
+def test_what_learns_the_mean_of_the_velocity_puts_out_velocity():
+    for words, output in (((), "velocity"), (READY, "v"), (("improved_ddpm",), "velocity"), (("ncsn",), "edm")):
+        teacher = load(trained(*words))
+        asked = Asked("mean_flow", (1, 2), (1.0, 1.0), teacher.path.parent / "s")
+        assert plan_for(teacher, asked).recipe.parameterization.kind == output
+
+
 @pytest.mark.parametrize(
     ("words", "output"),
     [
