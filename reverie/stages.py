@@ -444,11 +444,17 @@ def check_teaches(loss: Loss, teacher: Run, who: str) -> None:
     inner, own = list(layers(loss))[-1], teacher.recipe.loss
     if not isinstance(inner, Taught):
         return
-    within = inner.led == "within"
+    within, learned = inner.led == "within", list(layers(own))[-1]
     try:
-        own.check_sampling(*inner.solves, teacher.schedule, inner.guidance[1] if within and own.scales else 1.0)
+        scale = 1.0 if within and not own.scales else inner.guidance[1]
+        own.check_sampling(*inner.solves, teacher.schedule, scale)
     except ValueError as error:
         raise ValueError(f"{who}: it is a student itself; name the run that it has learned from ({error})") from None
+    if within and inner.guidance != (has := learned.guidance if isinstance(learned, Taught) else (1.0, 1.0)):
+        raise ValueError(
+            f"{who}: loss.led=within takes the guidance that the teacher has learned, {list(has)}; given loss.guidance="
+            f"{list(inner.guidance)}"
+        )
     if own.scales and not within:
         raise ValueError(f"{who}: it is a student that is told the scale of guidance; name the run it has learned from")
 

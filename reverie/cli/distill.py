@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 HELP = """Teach a run to sample in a few steps, and tell what that brings.
 
 The student is a run as any other, which begins as its teacher and holds a copy of it. It is trained for no more
-evaluations of the network than its teacher was, unless train.steps says otherwise; settings are given as key=value, as
-to `reverie train`. Where the run is guided, or its network puts out noise or velocity, methods with a teacher begin by
-imitation, so that guidance is part and one step from noise takes no noise over. Of a cascade it is the last model that
-is taught; its base samples as before, and is distilled by naming its folder. To resume, run the same command again. A
-table then tells quality against evaluations and seconds of both, and where the teacher draws level; it is stored in the
-student's folder as distilled.json and distilled.png.
+evaluations of the network than its teacher was, with all students on the way to it; train.steps says otherwise, for
+each of them. Settings are given as key=value, as to `reverie train`. Where the run is guided, or its network puts out
+what few steps have no use for, such as noise, the first on the way is one by imitation. Of a cascade it is the last
+model that is taught; its base samples as before, and is distilled by naming its folder. To resume, run the same command
+again. A table then tells quality against evaluations and seconds of both, and where the teacher draws level; it is
+stored in the student's folder as distilled.json and distilled.png.
 
 [bold]Methods[/bold], for --method:
 
@@ -70,7 +70,8 @@ def distill(
     ] = None,
     method: Annotated[str, typer.Option(help="See above.")] = "progressive",
     steps: Annotated[
-        str | None, typer.Option(help="In how many the student is to sample, with commas; 1,2,4, or 1 where it is one.")
+        str | None,
+        typer.Option(help="In how many the student is to sample, with commas; 1,2,4 where the method has several."),
     ] = None,
     guidance: Annotated[
         str | None,
@@ -84,7 +85,7 @@ def distill(
     seed: Annotated[int, typer.Option(help="Of the samples that are judged.")] = 0,
 ) -> None:
     """Plan the student, train it after those in between, and put it beside its teacher."""
-    from reverie.distilling import METHODS, Asked, plan_for
+    from reverie.distilling import METHODS, Asked, links, plan_for
     from reverie.runs import load, of_package
 
     teacher = load(run)
@@ -104,6 +105,9 @@ def distill(
     given += [f"--{key}={value}" for key, value in (("guidance", guidance), ("weaker", weaker)) if value is not None]
     again = shlex.join(["reverie", "distill", str(run), *(words or []), *given, "--out", str(out)])
     processes = taking_part(plan)
+    if processes.is_main_process:
+        told = [f"{link.folder} by {link.name}" for link in reversed(links(teacher, asked))]
+        print(f"students, one after the other: {', '.join(told)}")
     trained(plan, out, again, processes)
     if n and processes.is_main_process:
         _compare(teacher, asked, n, seed, settings)

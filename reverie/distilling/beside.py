@@ -91,7 +91,7 @@ class Beside:
                 said += ", and the teacher makes no samples in so few"
             else:
                 said += f", the teacher {best.number.value:.4g} by {best.sampler}{', tuned' if best.tuned else ''}"
-                said += ", which lies within their errors" if _level(line, best) else ""
+                said += ", which is no more apart than their errors" if _within_errors(line, best) else ""
             said += (
                 "; the teacher is never as good, up to "
                 f"{max(other.evaluations for other in self.of(TEACHER))} evaluations"
@@ -156,7 +156,7 @@ def measured(
     return protocol, [_line(who, point, factor) for point in curve.points]
 
 
-def _level(a: Line, b: Line) -> bool:
+def _within_errors(a: Line, b: Line) -> bool:
     """Whether there is no more between two than the error of the difference."""
     error = math.hypot(a.number.error or 0.0, b.number.error or 0.0)
     return abs(a.number.value - b.number.value) < error

@@ -6,6 +6,7 @@ way to sample, and nothing here trains. Students in between, of which each is th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,9 +17,10 @@ import torch
 
 from reverie import config
 from reverie.config import Plain
-from reverie.parameterizations import EDM, V, Velocity
+from reverie.parameterizations import EDM, Parameterization, V, Velocity
 from reverie.plan import Plan, planned
 from reverie.recipe import Train
+from reverie.schedules import Flow
 from reverie.stages import check_teaches
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ FINE = 32
 IMITATING = 0.25
 """Of what a student is trained for, the share of what imitates its teacher first."""
 IMITATION = "imitation"
-"""The method whose student only says what its teacher says: guided, and as the v of few steps."""
+"""The method whose student says what its teacher says, and nothing else: guided, by an output for few steps."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Method:
         steps: for how many, unless said.
         single: whether a student makes one number of steps and no other, which is that of its loss's grid.
         chained: whether students for more steps teach those for fewer.
-        velocity: whether all is said in velocity, which its network may put out therefore.
+        velocity: whether all is said in eps - x0, which is best put out as it is where a network does so: on `Flow`.
     """
 
     loss: Mapping[str, Plain]
@@ -152,18 +154,23 @@ class Link:
     """A student on the way from the run to the one that is asked for.
 
     Attributes:
-        method: its own.
+        name: of its method.
         steps: that it makes; as its teacher does unless said.
         substeps: of its teacher for each, in a chain.
         share: of the evaluations that all of them are trained for.
         folder: its own; its teacher's is `teacher` in there.
     """
 
-    method: Method
+    name: str
     steps: int | None
     substeps: int
     share: float
     folder: Path
+
+    @property
+    def method(self) -> Method:
+        """Its own."""
+        return METHODS[self.name]
 
 
 def links(teacher: Run, asked: Asked) -> list[Link]:
@@ -176,29 +183,32 @@ def links(teacher: Run, asked: Asked) -> list[Link]:
     method, most = METHODS[asked.method], asked.steps[-1]
     numbers = [(n, more // n) for n, more in pairwise(asked.steps)] if method.chained else []
     numbers += [(most, max(2, -(-FINE // most)) if method.chained else 1)]
-    own = config.to_data(teacher.recipe.parameterization)
-    anew = asked.guidance != (1.0, 1.0) or own != _output(teacher, asked)["parameterization"]
+    anew = asked.guidance != (1.0, 1.0) or teacher.recipe.parameterization != _output(teacher, asked)
     before = IMITATING if method.lessons and asked.method != IMITATION and anew else 0.0
     share = (1 - before) / len(numbers)
-    found = [Link(method, *each, share, asked.out.joinpath(*["teacher"] * i)) for i, each in enumerate(numbers)]
-    return found + [Link(METHODS[IMITATION], None, 1, before, found[-1].folder / "teacher")] * (before > 0)
+    found = [Link(asked.method, *each, share, asked.out.joinpath(*["teacher"] * i)) for i, each in enumerate(numbers)]
+    if before:
+        found.append(Link(IMITATION, None, 1, before, found[-1].folder / "teacher"))
+    return found
 
 
-def output_of(teacher: Run, method: Method) -> dict[str, Plain]:
-    """The parameterization of a student: v or EDM's, of which one step from noise takes no noise over.
+def output_of(teacher: Run, method: Method) -> Parameterization:
+    """What the network of a student puts out: v, or as EDM does, of which one step from noise takes no noise over.
 
     Noise and velocity would have to be copied from x_t where it is all noise, and what is left of it stays in the
     picture; x0 does not become x_t where there is no noise. v is the output of students in Salimans & Ho (2022,
-    section 4), and grows with sigma where the process does: EDM's is taken there. The mean of the velocity over a step
-    is easier learned as it is.
+    section 4); it grows with sigma, so on processes that grow it is EDM's. Where the mean of eps - x0 over a step is
+    learned, a network that puts it out goes on to do so.
     """
     given = teacher.recipe.parameterization
-    if isinstance(given, (V, EDM)) or (method.velocity and isinstance(given, Velocity)):
-        return dict(config.to_data(given))
+    mean = getattr(given, "mean", given)  # less a variance besides
+    if isinstance(mean, (V, EDM)):
+        return mean
+    if method.velocity and isinstance(teacher.schedule, Flow):
+        return Velocity()
     end = torch.ones((), dtype=torch.float64)
-    power = teacher.schedule.alpha(end) ** 2 + teacher.schedule.sigma(end) ** 2
-    bounded = Velocity() if method.velocity else V()
-    return dict(config.to_data(bounded if power < 4 else EDM()))
+    power = teacher.schedule.alpha(end) ** 2 + teacher.schedule.sigma(end) ** 2  # 1 where variance is kept
+    return V() if power < 4 else EDM()
 
 
 def plan_for(teacher: Run, asked: Asked) -> Plan:
@@ -210,10 +220,10 @@ def plan_for(teacher: Run, asked: Asked) -> Plan:
         ValueError: the teacher is no denoiser or is a student itself of another kind, or words that do not fit.
     """
     _check_teacher(teacher, asked)
-    way = links(teacher, asked)
+    _check_words(asked)
     made: dict[str, Plain] = {}
-    for i, link in reversed(list(enumerate(way))):
-        made = _student(teacher, asked, link, made, first=i == len(way) - 1)
+    for link in reversed(links(teacher, asked)):
+        made = _student(teacher, asked, link, made)
     plan = planned([{key: value for key, value in made.items() if value is not None}])
     last = plan
     while isinstance(inner := last.stages.get("teacher"), Plan):
@@ -235,13 +245,32 @@ def _check_teacher(teacher: Run, asked: Asked) -> None:
         raise ValueError(
             f"{who}: it is told its own estimate of x0 from step to step, which a student of few steps is not"
         )
-    if not METHODS[asked.method].lessons and recipe.parameterization.kind in ("x0", "learned_variance"):
+    untaught = {
+        "x0": "x0, and a consistency model must say x where there is no noise",
+        "learned_variance": "a variance of the reverse step, for which few steps have no use",
+    }
+    if not METHODS[asked.method].lessons and (reason := untaught.get(recipe.parameterization.kind)):
         raise ValueError(
-            f"{who} by {asked.method}: its network puts out {recipe.parameterization.kind}, and a consistency model "
-            f"must say x where there is no noise; take a method with a teacher, such as --method consistency"
+            f"{who} by {asked.method}: its network puts out {reason}; take a method with a teacher, such as "
+            f"--method consistency"
         )
     if asked.guidance != (1.0, 1.0) and not teacher.vocabulary.parts:
         raise ValueError(f"{teacher.path} is told nothing that it could be guided by; leave out --guidance")
+
+
+def _check_words(asked: Asked) -> None:
+    """Refuse guidance among the settings of the loss: all students on the way have the same.
+
+    Raises:
+        ValueError: with the option that gives it.
+    """
+    for word in asked.words:
+        table = word.get("loss")
+        while isinstance(table, Mapping):
+            for name, option in (("guidance", "--guidance"), ("led", "--weaker")):
+                if name in table:
+                    raise ValueError(f"loss.{name} follows from {option}, for all students on the way; give that")
+            table = table.get("loss")
 
 
 def students(teacher: Run, asked: Asked) -> dict[int, Path]:
@@ -251,9 +280,9 @@ def students(teacher: Run, asked: Asked) -> dict[int, Path]:
     return {n: link.folder for n, link in zip(asked.steps, links(teacher, asked), strict=False)}
 
 
-def _student(teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], *, first: bool) -> dict[str, Plain]:
-    """The recipe of one student, `before` being that of its teacher, unless it is the first, whom the run teaches."""
-    method, recipe = link.method, teacher.recipe
+def _student(teacher: Run, asked: Asked, link: Link, before: dict[str, Plain]) -> dict[str, Plain]:
+    """The recipe of one student, `before` being that of its teacher, and empty where that is the run itself."""
+    method, recipe, first = link.method, teacher.recipe, not before
     led = "classifier_free" if first and not asked.weaker else "auto" if first else "within"
     source = _named(teacher.path) if first else link.folder / "teacher"
     own: dict[str, Plain] = config.to_data(recipe)
@@ -267,16 +296,18 @@ def _student(teacher: Run, asked: Asked, link: Link, before: dict[str, Plain], *
     }
     if "autoencoder" in own["stages"]:
         own["space"] = {**own["space"], "autoencoder": own["stages"].pop("autoencoder")}
-    if method.lessons:
-        own["parameterization"] = output_of(teacher, METHODS[asked.method])
     own = _layered(own, asked)
+    if method.lessons:
+        own["parameterization"] = config.to_data(_output(teacher, asked))
     own["loss"] = config.merged(dict(method.loss), _of_loss(asked, link, led, own["train"]["steps"]))
-    if method == METHODS[asked.method]:  # what imitates on the way has a loss of its own
+    if link.name == asked.method:  # what imitates on the way has a loss of its own
         own = _layered(own, asked, {"loss"})
     if asked.weaker is not None and first:
         own["stages"]["weaker"] = str(_named(asked.weaker))
     if "teacher" in own["stages"]:
-        raise ValueError(f"stages.teacher is the run that is distilled, {teacher.path}; leave it out")
+        raise ValueError(
+            f"stages.teacher follows from the run that is distilled, {teacher.path}, and the method; leave it out"
+        )
     if method.lessons:
         own["stages"]["teacher"] = str(source) if first else before
     return own
@@ -290,9 +321,12 @@ def _layered(own: dict[str, Plain], asked: Asked, keys: Collection[str] | None =
     return own
 
 
-def _output(teacher: Run, asked: Asked) -> dict[str, Plain]:
-    """The table of the parameterization of a student, as it is or as it is asked for."""
-    return _layered({"parameterization": output_of(teacher, METHODS[asked.method])}, asked, {"parameterization"})
+def _output(teacher: Run, asked: Asked) -> Parameterization:
+    """The parameterization of a student, as it is or as it is asked for."""
+    made = config.to_data(output_of(teacher, METHODS[asked.method]))
+    found = _layered({"parameterization": made}, asked, {"parameterization"})["parameterization"]
+    read: Parameterization = config.from_data(Parameterization, found, "parameterization")
+    return read
 
 
 def _sampling(teacher: Run, asked: Asked, link: Link) -> dict[str, Plain]:
@@ -329,20 +363,20 @@ def _named(path: Path) -> Path:
     return path.resolve() if path.parts[:1] == ("..",) else path
 
 
-def _batch(train: Train, asked: Asked) -> int:
-    """Examples of a step: half as many as the teacher's, for what a teacher says has less noise than data have."""
-    own: dict[str, Plain] = {"train": {"batch": max(1, train.batch // 2)}}
+def _of_a_step(train: Train, batch: int, asked: Asked) -> int:
+    """Examples of a step of a student, of `batch` unless the words say otherwise."""
+    own: dict[str, Plain] = {"train": {"batch": batch, "accumulate": train.accumulate}}
     told = _layered(own, asked, {"train"})["train"]
-    assert isinstance(told, Mapping)
-    batch = told["batch"]
-    return batch if isinstance(batch, int) and batch > 0 else train.batch  # what is none is refused with the recipe
+    numbers = [told.get(name) for name in ("batch", "accumulate")] if isinstance(told, Mapping) else []
+    return math.prod(n if isinstance(n, int) and n > 0 else 1 for n in numbers)  # what is none is refused as a recipe
 
 
 def _training(train: Train, asked: Asked, link: Link, start: Path, *, within: bool) -> dict[str, Plain]:
     """What is other in the training of a student, whose teacher has its guidance `within` itself or is led by it."""
-    guided, batch = asked.guidance != (1.0, 1.0), _batch(train, asked)
+    guided, batch = asked.guidance != (1.0, 1.0), max(1, train.batch // 2)
     cost = link.method.cost(guided and not within, link.substeps)
-    steps = max(1, round(SPENT * link.share * train.steps * ORDINARY / cost * train.batch / batch))
+    examples = SPENT * link.share * train.steps * train.batch * train.accumulate * ORDINARY / cost
+    steps = max(1, round(examples / _of_a_step(train, batch, asked)))
     found: dict[str, Plain] = {
         "start": str(start), "steps": steps, "batch": batch, "decay": "cosine",
         "warmup": min(train.warmup, max(1, steps // 20)), "ema": min(train.ema, 0.99), "ema_lengths": [],

@@ -62,6 +62,8 @@ class Loss(Part, abc.ABC, family="loss"):
     """Whether there are steps in which the model has no gradient at all, and only what the loss learns moves."""
     needs: tuple[str, ...] = ()
     """The stages of the run that it learns from: see `reverie.stages`."""
+    anew: bool = False
+    """Whether a network may begin with the weights of one whose output stands for something else."""
     leaps: bool = False
     """Whether the network is told where its step ends: `Cond.until`."""
     scales: bool = False

@@ -9,19 +9,16 @@ from torch import Tensor, nn
 
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
-from reverie.losses.base import inside
 from reverie.losses.denoising import Denoising
-from reverie.losses.teaching import Taught
+from reverie.losses.teaching import ByDenoising
 from reverie.losses.times import UniformTimes
 from reverie.losses.weights import TruncatedSNR
-from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
-from reverie.schedules import Schedule
 from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Imitation(Taught, kind="imitation"):
+class Imitation(ByDenoising, kind="imitation"):
     r"""A denoising loss whose truth is what the teacher says of the same x_t: E w(level) (guess - teacher)^2.
 
     Meng et al. (2023), section 3.1: the first of their two stages, in which one evaluation learns what guidance did
@@ -36,19 +33,7 @@ class Imitation(Taught, kind="imitation"):
     """
 
     loss: Denoising = field(default_factory=lambda: Denoising("x0", UniformTimes(), TruncatedSNR()))
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.loss.times_at(u, schedule)
-
-    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
-        """As the loss inside, whose settings are named from here.
-
-        Raises:
-            ValueError: with what would fit.
-        """
-        super().check(schedule, parameterization)
-        with inside():
-            self.loss.check(schedule, parameterization)
+    anew = True
 
     def __call__(
         self,

@@ -10,20 +10,18 @@ from torch import Tensor, nn
 from reverie.conditioning import Cond
 from reverie.denoiser import Denoises
 from reverie.grids import Angle, Grid
-from reverie.losses.base import OneLevel, inside
+from reverie.losses.base import OneLevel
 from reverie.losses.denoising import Denoising
-from reverie.losses.teaching import Taught
+from reverie.losses.teaching import ByDenoising
 from reverie.losses.times import LogitNormalTimes
-from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.samplers import Adams, Sampler
 from reverie.sampling import generate, prior
-from reverie.schedules import Schedule
 from reverie.tensors import Noise
 
 
 @dataclass(frozen=True)
-class Reflow(Taught, kind="reflow"):
+class Reflow(ByDenoising, kind="reflow"):
     """A denoising loss whose x0 is the sample that the teacher makes of the very noise that it is mixed with.
 
     Liu et al. (2023), section 2.2: paths between such pairs cross less than between data and any noise, so the flow
@@ -53,18 +51,6 @@ class Reflow(Taught, kind="reflow"):
     @property
     def solves(self) -> tuple[Sampler, Grid]:
         return self.sampler, self.grid
-
-    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return self.loss.times_at(u, schedule)
-
-    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
-        """As the loss inside, whose settings are named from here.
-
-        Raises:
-            ValueError: with what would fit.
-        """
-        with inside():
-            self.loss.check(schedule, parameterization)
 
     def __call__(
         self,

@@ -17,7 +17,8 @@ from reverie.conditioning import Cond
 from reverie.denoiser import Denoises, Rescheduled, ToldScale, reads_scale
 from reverie.grids import Grid, Uniform
 from reverie.guidance import AutoGuided, ClassifierFree
-from reverie.losses.base import Bring, Loss
+from reverie.losses.base import Bring, Loss, inside
+from reverie.losses.denoising import Denoising
 from reverie.parameterizations import Parameterization
 from reverie.prediction import Prediction
 from reverie.samplers import DDIM, Sampler
@@ -152,6 +153,24 @@ class Taught(Loss):
                 f"guidance of {low:g} is part of what this model has learned, and guidance={guidance:g} would be added "
                 f"to it: leave it at 1"
             )
+
+
+class ByDenoising(Taught):
+    """A loss whose guess is compared by a denoising loss inside, at its times."""
+
+    loss: Denoising
+
+    def times_at(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.loss.times_at(u, schedule)
+
+    def check(self, schedule: Schedule, parameterization: Parameterization) -> None:
+        """As the loss inside, whose settings are named from here.
+
+        Raises:
+            ValueError: with what would fit.
+        """
+        with inside():
+            self.loss.check(schedule, parameterization)
 
 
 class OnGrid(Taught):

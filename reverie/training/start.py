@@ -63,19 +63,18 @@ def _putting_out(
 def check_start(run: Run) -> None:
     """Refuse to begin with a network whose numbers mean something else.
 
-    What it puts out may be something else where a teacher says what it is to be.
+    What it puts out may be something else where the loss says so: `Loss.anew`.
 
     Raises:
         ValueError: its output, its time label or its data are encoded otherwise.
     """
     other = load(Path(run.recipe.train.start))
-    taught = "teacher" in run.recipe.loss.needs
     for what, theirs, ours in (
         ("parameterization", in_words(other.recipe.parameterization), in_words(run.recipe.parameterization)),
         ("time_label", in_words(other.recipe.time_label), in_words(run.recipe.time_label)),
         ("space", other.encoding, run.encoding),
     ):
-        if theirs != ours and not (taught and what == "parameterization"):
+        if theirs != ours and not (run.recipe.loss.anew and what == "parameterization"):
             raise ValueError(
                 f"train.start={run.recipe.train.start} has another {what}, {theirs}, than this run, {ours}: it would "
                 f"begin as nonsense; give {what} the settings that it has there"

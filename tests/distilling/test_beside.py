@@ -41,7 +41,7 @@ def test_higher_may_be_better():
 def test_it_says_where_two_lie_within_their_errors():
     for error, within in ((0.9, True), (0.5, False), (None, False)):
         (said,) = Beside({}, (line(STUDENT, 2, 6.0, error=error), line(TEACHER, 2, 7.0, error=error))).told()
-        assert ("which lies within their errors" in said) == within
+        assert ("no more apart than their errors" in said) == within
 
 
 def test_the_correlation_is_that_of_each_example():

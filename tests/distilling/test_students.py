@@ -240,6 +240,7 @@ def test_teachers_that_have_no_students_are_named(tmp_path):
     for words, method, says in (
         (("loss.kind=self_conditioned",), "consistency", "its own estimate"),
         (("parameterization.kind=x0", "loss.notation=x0", "train.steps=2"), "consistency_training", "noise; take"),
+        (("improved_ddpm",), "consistency_training", "a variance of the reverse step"),
     ):
         path = trained(*words)
         result = cli("distill", path, "--method", method, "--out", tmp_path / "s")
@@ -263,6 +264,9 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(tmp_path):
         (("--guidance", "1,2,3"), "one scale or two"),
         (("nonsense",), "not a setting"),
         (("loss.grid.kind=angle",), "loss.grid.kind=uniform"),
+        (("--method", "consistency", "loss.guidance=[1, 4]"), "loss.guidance follows from --guidance"),
+        (("--method", "scm", "loss.loss.led=auto"), "loss.led follows from --weaker"),
+        (("parameterization.kind=magic",), "magic"),
     ):
         result = cli("distill", teacher, "--out", tmp_path / "s", *words)
         assert result.code == 1, words
@@ -324,7 +328,7 @@ def test_a_student_is_trained_for_fewer_evaluations_than_its_teacher(tmp_path, m
 
 
 def test_what_learns_the_mean_of_the_velocity_puts_out_velocity():
-    for words, output in (((), "velocity"), (READY, "v"), (("improved_ddpm",), "velocity"), (("ncsn",), "edm")):
+    for words, output in (((), "velocity"), (READY, "v"), (("improved_ddpm",), "v"), (("ncsn",), "edm")):
         teacher = load(trained(*words))
         asked = Asked("mean_flow", (1, 2), (1.0, 1.0), teacher.path.parent / "s")
         assert plan_for(teacher, asked).recipe.parameterization.kind == output
@@ -365,3 +369,28 @@ def test_a_run_of_guidance_within_is_a_teacher_as_any_other(tmp_path):
     result = student(tmp_path / "s", "consistency", *SMALL, teacher=tmp_path / "one")
     assert result.code == 0, result
     assert load(tmp_path / "s").stage("teacher").recipe.loss.kind == "imitation"
+    again = student(tmp_path / "t", "consistency", *SMALL, teacher=tmp_path / "one", guidance="3")
+    assert again.code == 1
+    assert "part of what this model has learned" in again.err
+    words = ("loss.kind=progressive", "sample.sampler.kind=ddim", "sample.grid.kind=uniform", "sample.grid.steps=4")
+    by_hand = cli(
+        "train", *MLP, *SHORT, *words, "digits", f"stages.teacher={tmp_path / 'one'}", "loss.led=within",
+        "loss.guidance=[3, 3]", "sample.guidance=1", "--out", tmp_path / "u",
+    )  # fmt: skip
+    assert by_hand.code == 1
+    assert "the guidance that the teacher has learned, [2.0, 2.0]" in by_hand.err
+
+
+def test_it_says_which_students_are_on_the_way(tmp_path):
+    told = student(tmp_path / "s", "progressive", steps="1,2", guidance="2").out
+    s = tmp_path / "s"
+    assert f"{s / 'teacher' / 'teacher'} by imitation, {s / 'teacher'} by progressive, {s} by progressive" in told
+
+
+def test_words_for_the_output_are_read_as_those_of_a_recipe():
+    teacher = load(trained())
+    for word in ("parameterization=velocity", "parameterization.kind=velocity"):
+        asked = Asked("consistency", (1, 2), (1.0, 1.0), teacher.path.parent / "s", (parse_override(word),))
+        plan = plan_for(teacher, asked)
+        assert plan.recipe.parameterization.kind == "velocity"
+        assert not isinstance(plan.stages["teacher"], Plan)
